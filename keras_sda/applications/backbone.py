@@ -1,0 +1,291 @@
+"""What all classifiers share: argument checks, stem, stage loop, head."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import keras
+
+from keras_sda.applications.load_weights import load_weights
+from keras_sda.layers import (
+    GroupedConv2D,
+    SelectiveDepthAttention,
+    batch_normalization,
+)
+from keras_sda.utils import InvalidInputError
+
+MIN_SIZE = 32
+_MIXED = ("mixed_float16", "mixed_bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The building parts of a family's blocks, set up once per model."""
+
+    synchronized: bool = False
+
+    @property
+    def axis(self) -> int:
+        return -1 if keras.config.image_data_format() == "channels_last" else 1
+
+    def conv(self, x, filters, kernel_size, strides=1, groups=1, *, name):
+        """Convolution without bias, padded alike on all sides (as PyTorch pads)."""
+        padding = "same"
+        if strides > 1 and kernel_size > 1:
+            # "same" with a stride pads the right and the bottom only.
+            x = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+            padding = "valid"
+        arguments = {
+            "strides": strides,
+            "padding": padding,
+            "use_bias": False,
+            "kernel_initializer": keras.initializers.VarianceScaling(
+                2.0, "fan_out", "untruncated_normal"
+            ),
+            "name": name,
+        }
+        if groups > 1:
+            return GroupedConv2D(filters, kernel_size, groups=groups, **arguments)(x)
+        return keras.layers.Conv2D(filters, kernel_size, **arguments)(x)
+
+    def norm(self, x, *, name):
+        return batch_normalization(self.axis, self.synchronized, name=name)(x)
+
+    def relu(self, x, *, name):
+        return keras.layers.Activation("relu", name=name)(x)
+
+    def shortcut(self, x, filters, strides, *, name):
+        """Identity where shapes agree, else a strided 1x1 convolution with norm."""
+        if strides == 1 and x.shape[self.axis] == filters:
+            return x
+        x = self.conv(x, filters, 1, strides, name=f"{name}_shortcut_conv")
+        return self.norm(x, name=f"{name}_shortcut_bn")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage: its blocks, width and stride."""
+
+    num_blocks: int
+    filters: int
+    strides: int
+
+
+# Takes parts, tensor, filters, strides, name; returns the sum before the activation.
+Block = Callable[..., keras.KerasTensor]
+
+
+def build_backbone(
+    *,
+    stem: Callable,
+    block: Block,
+    stages: Sequence[Stage],
+    stem_stride: int,
+    default_size: int,
+    depth_attention: bool,
+    reduction: float,
+    min_width: int,
+    synchronized: bool,
+    pyramid_outputs: bool,
+    include_top: bool,
+    weights,
+    input_tensor,
+    input_shape,
+    pooling: str | None,
+    classes: int,
+    classifier_activation,
+    name: str,
+) -> keras.Model:
+    """Builds a functional model from a stem, a block and a list of stages.
+
+    Every family's constructor ends here; see `SDAResNet` for the arguments.
+
+    Args:
+        stem: `stem(parts, x)` returns the input of the first stage.
+        block: `block(parts, x, filters, strides, name)` returns a block's output
+            before its last activation.
+        stages: The stages in order.
+        stem_stride: Total stride of the stem.
+        default_size: Image size in pixels where `input_shape` is not given.
+
+    Returns:
+        A functional `keras.Model`.
+
+    Raises:
+        InvalidInputError: An argument cannot be used.
+    """
+    _check(include_top, pooling, classes, pyramid_outputs, stages)
+    inputs, x = _inputs(input_tensor, input_shape, include_top, default_size)
+    parts = Parts(synchronized=synchronized)
+    x = stem(parts, x)
+    stride = stem_stride
+    pyramid = {}
+    for number, stage in enumerate(stages, 1):
+        x = apply_stage(
+            parts, x, block, stage, f"stage{number}", depth_attention, reduction,
+            min_width,
+        )  # fmt: skip
+        stride *= stage.strides
+        pyramid[f"P{int(math.log2(stride))}"] = x
+    if pyramid_outputs:
+        outputs = pyramid
+    else:
+        outputs = _head(
+            parts, x, include_top, depth_attention, pooling, classes,
+            classifier_activation,
+        )  # fmt: skip
+    model = keras.Model(inputs, outputs, name=name)
+    if weights is not None:
+        load_weights(model, weights)
+    return model
+
+
+def apply_stage(
+    parts: Parts,
+    x,
+    block: Block,
+    stage: Stage,
+    name: str,
+    depth_attention: bool = True,
+    reduction: float = 16,
+    min_width: int = 64,
+):
+    """Runs the blocks of a stage and mixes their sums.
+
+    Args:
+        parts: The building parts.
+        x: Input of the stage, after an activation.
+        block: `block(parts, x, filters, strides, name)`.
+        stage: Number of blocks, filters, stride.
+        name: Prefix of the layer names, such as `"stage1"`.
+        depth_attention: Whether the stage ends in `SelectiveDepthAttention`.
+        reduction: See there.
+        min_width: See there.
+
+    Returns:
+        The output of the stage, after an activation.
+    """
+    sums = []
+    for index in range(1, stage.num_blocks + 1):
+        block_name = f"{name}_block{index}"
+        strides = stage.strides if index == 1 else 1
+        z = block(parts, x, stage.filters, strides, name=block_name)
+        sums.append(z)
+        # The mix takes the place of the last activation of the stage.
+        if index < stage.num_blocks or not depth_attention:
+            x = parts.relu(z, name=f"{block_name}_out")
+    if not depth_attention:
+        return x
+    return SelectiveDepthAttention(
+        reduction=reduction,
+        min_width=min_width,
+        synchronized=parts.synchronized,
+        name=f"{name}_sda",
+    )(sums)
+
+
+def _head(
+    parts, x, include_top, depth_attention, pooling, classes, classifier_activation
+):
+    # Pooling sums and the softmax are kept in float32 under mixed precision.
+    dtype = "float32" if keras.config.dtype_policy().name in _MIXED else None
+    if include_top:
+        x = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype=dtype)(x)
+        if depth_attention:
+            x = batch_normalization(
+                synchronized=parts.synchronized, name="head_bn", dtype=dtype
+            )(x)
+        bound = x.shape[-1] ** -0.5
+        return keras.layers.Dense(
+            classes,
+            activation=classifier_activation,
+            kernel_initializer=keras.initializers.VarianceScaling(
+                1 / 3, "fan_in", "uniform"
+            ),
+            bias_initializer=keras.initializers.RandomUniform(-bound, bound),
+            dtype=dtype,
+            name="predictions",
+        )(x)
+    if pooling == "avg":
+        return keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype=dtype)(x)
+    if pooling == "max":
+        return keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
+    return x
+
+
+def _check(include_top, pooling, classes, pyramid_outputs, stages):
+    if pooling not in (None, "avg", "max"):
+        raise InvalidInputError(
+            f"`pooling` must be None, 'avg' or 'max'. Received: pooling={pooling!r}."
+        )
+    if include_top and (not isinstance(classes, int) or classes < 1):
+        raise InvalidInputError(
+            f"`classes` must be a positive integer. Received: classes={classes!r}."
+        )
+    if pyramid_outputs and (include_top or pooling):
+        raise InvalidInputError(
+            "`pyramid_outputs=True` returns feature maps and needs "
+            "`include_top=False` and `pooling=None`. Received: "
+            f"include_top={include_top}, pooling={pooling!r}."
+        )
+    if not stages or any(
+        not isinstance(stage.num_blocks, int) or stage.num_blocks < 1
+        for stage in stages
+    ):
+        raise InvalidInputError(
+            "`stackwise_num_blocks` must be a list of positive integers, one per "
+            f"stage. Received: {[stage.num_blocks for stage in stages]}."
+        )
+
+
+def _inputs(input_tensor, input_shape, include_top, default_size):
+    """Returns the inputs of the model and the tensor that the stem reads."""
+    first = keras.config.image_data_format() == "channels_first"
+    if input_tensor is not None:
+        if not keras.backend.is_keras_tensor(input_tensor):
+            raise InvalidInputError(
+                "`input_tensor` must be a Keras tensor, such as the result of "
+                f"`keras.Input(...)`. Received: {type(input_tensor).__name__}."
+            )
+        _check_input_shape(tuple(input_tensor.shape[1:]), first)
+        if input_shape is not None and tuple(input_shape) != tuple(
+            input_tensor.shape[1:]
+        ):
+            raise InvalidInputError(
+                "`input_shape` and `input_tensor` disagree. Received: "
+                f"input_shape={tuple(input_shape)}, an input_tensor of "
+                f"{tuple(input_tensor.shape[1:])}. Give one of them."
+            )
+        sources = keras.utils.get_source_inputs(input_tensor)
+        return (sources[0] if len(sources) == 1 else sources), input_tensor
+    if input_shape is None:
+        size = default_size if include_top else None
+        input_shape = (3, size, size) if first else (size, size, 3)
+    input_shape = tuple(input_shape)
+    _check_input_shape(input_shape, first)
+    inputs = keras.Input(input_shape, name="image")
+    return inputs, inputs
+
+
+def _check_input_shape(shape, channels_first):
+    order = "(channels, height, width)" if channels_first else (
+        "(height, width, channels)"
+    )  # fmt: skip
+    if len(shape) != 3:
+        raise InvalidInputError(
+            f"`input_shape` must be three numbers {order}, without the batch axis. "
+            f"Received: input_shape={shape}."
+        )
+    channels = shape[0] if channels_first else shape[-1]
+    size = shape[1:] if channels_first else shape[:2]
+    if not isinstance(channels, int) or channels < 1:
+        raise InvalidInputError(
+            "The number of channels in `input_shape` must be a positive integer. "
+            f"Received: input_shape={shape}, expected {order}."
+        )
+    if any(side is not None and side < MIN_SIZE for side in size):
+        raise InvalidInputError(
+            f"`input_shape` must be at least {MIN_SIZE}x{MIN_SIZE} pixels. Received: "
+            f"input_shape={shape}. Enlarge the images, for instance with "
+            "`keras.layers.Resizing`."
+        )

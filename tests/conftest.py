@@ -1,0 +1,63 @@
+"""Shared fixtures. Logical devices and backends are set in subprocesses, never here."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import keras
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def fresh_state():
+    """Every test starts with the same seed, policy and layer names."""
+    keras.utils.set_random_seed(7)
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Path of `../shared/data`, which a fresh clone does not have."""
+    path = ROOT.parent / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip(
+            "needs ../shared/data (CIFAR-10, MNIST, Imagenette), not in a clone"
+        )
+    return path
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir():
+    """Path of the small vectors that are committed with the tests."""
+    return ROOT / "tests" / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Runs Python code (or a list of arguments) in a process of its own."""
+
+    def run(code, env=None, check=True, timeout=300, cwd=ROOT):
+        arguments = ["-c", code] if isinstance(code, str) else list(code)
+        result = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        )
+        if check and result.returncode:
+            pytest.fail(
+                f"status {result.returncode}\n{result.stdout[-3000:]}\n"
+                f"{result.stderr[-6000:]}"
+            )
+        return result
+
+    return run

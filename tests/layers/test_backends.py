@@ -1,0 +1,71 @@
+"""The layers give the same numbers on the other backends, each in its own process."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+CODE = """
+import sys, numpy as np, keras
+from keras_sda.layers import GroupedConv2D, SelectiveDepthAttention
+from keras_sda.applications import SDAResNet
+data = dict(np.load(sys.argv[1]))
+conv = GroupedConv2D(16, 3, groups=4, strides=2, implementation="{implementation}")
+conv.build((None, 9, 9, 8))
+conv.set_weights([data["kernel"], data["bias"]])
+sda = SelectiveDepthAttention(min_width=4)
+sda.build([(None, 9, 9, 8)] * 3)
+sda.set_weights([data[f"sda{{i}}"] for i in range(7)])
+x = data["x"]
+out = {{"conv": conv(x), "sda": sda([x, x * x, -x]),
+       "attention": sda.compute_attention([x, x * x, -x])}}
+for dtype in ("bfloat16", "float16"):
+    half = GroupedConv2D(16, 3, groups=4, strides=2, dtype=dtype)
+    half.build((None, 9, 9, 8))
+    half.set_weights(conv.get_weights())
+    out[dtype] = keras.ops.cast(half(x), "float32")
+model = SDAResNet([1, 2], groups=8, base_width=8, stem_width=8, classes=3,
+                  input_shape=(32, 32, 3))
+model.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
+images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("f")
+history = model.fit(images, np.eye(3)[[0, 1, 2, 0]], epochs=1, verbose=0)
+out["loss"] = np.array(history.history["loss"])
+np.savez(sys.argv[2], **{{k: keras.ops.convert_to_numpy(v) for k, v in out.items()}})
+if "{backend}" != "tensorflow":
+    assert "tensorflow" not in sys.modules or {tf_allowed}, "TensorFlow was imported"
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends(backend, tmp_path, run_python):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    from keras_sda.layers import GroupedConv2D, SelectiveDepthAttention
+
+    x = np.random.normal(size=(2, 9, 9, 8)).astype("f")
+    conv = GroupedConv2D(16, 3, groups=4, strides=2)
+    sda = SelectiveDepthAttention(min_width=4)
+    blocks = [x, x * x, -x]
+    expected = {"conv": conv(x), "sda": sda(blocks)}
+    expected["attention"] = sda.compute_attention(blocks)
+    weights = {f"sda{i}": w for i, w in enumerate(sda.get_weights())}
+    kernel, bias = conv.get_weights()
+    np.savez(tmp_path / "in.npz", x=x, kernel=kernel, bias=bias, **weights)
+    for implementation in ("auto", "split", "native"):
+        code = CODE.format(
+            implementation=implementation,
+            backend=backend,
+            tf_allowed=backend == "torch",
+        )
+        script = tmp_path / "run.py"
+        script.write_text(code)
+        run_python(
+            [script, tmp_path / "in.npz", tmp_path / "out.npz"],
+            env={"KERAS_BACKEND": backend},
+        )
+        actual = dict(np.load(tmp_path / "out.npz"))
+        for name, value in expected.items():
+            np.testing.assert_allclose(actual[name], value, atol=1e-5, err_msg=name)
+        for dtype in ("bfloat16", "float16"):
+            np.testing.assert_allclose(actual[dtype], expected["conv"], atol=0.05)
+        assert np.isfinite(actual["loss"]).all()
