@@ -182,10 +182,10 @@ def _attention_entries(layer, name):
         lambda: keras.ops.convert_to_numpy(squeeze).T[:, :, None, None],
     )
     yield from _norm_entries(layer.squeeze_bn, f"{name}.fc.1")
+    kernel, bias = layer.expand.kernel, layer.expand.bias
     for k in range(layer.num_blocks):
         # One projection per block there, one for all blocks here.
         part = slice(k * channels, (k + 1) * channels)
-        kernel, bias = layer.expand.kernel, layer.expand.bias
         yield (
             f"{name}.fcs.{k}.weight",
             (channels, width, 1, 1),

@@ -60,7 +60,7 @@ class GroupedConv2D(keras.layers.Conv2D):
     >>> layer = GroupedConv2D(16, 3, groups=4, padding="same")
     >>> layer(np.ones((2, 8, 8, 8), "float32")).shape
     TensorShape([2, 8, 8, 16])
-    >>> layer.kernel.shape  # height, width, channels / groups, filters
+    >>> tuple(layer.kernel.shape)  # height, width, channels / groups, filters
     (3, 3, 2, 16)
 
     Source: grouped convolutions of SDA-ResNet (arXiv 2209.10327, `groups=8`).
