@@ -1,0 +1,17 @@
+"""Leaving Keras: models as SavedModels, and their client."""
+
+from keras_sda.export.export_saved_model import export_saved_model
+from keras_sda.export.fold_batch_normalization import fold_batch_normalization
+from keras_sda.export.format_predictions import format_predictions
+from keras_sda.export.predict import predict
+from keras_sda.export.split_groups import split_groups
+from keras_sda.export.to_float32 import to_float32
+
+__all__ = [
+    "export_saved_model",
+    "fold_batch_normalization",
+    "format_predictions",
+    "predict",
+    "split_groups",
+    "to_float32",
+]

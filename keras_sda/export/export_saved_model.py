@@ -1,0 +1,260 @@
+"""Write a classifier as a SavedModel for TensorFlow Serving."""
+
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from absl import logging
+
+from keras_sda.export.check_no_xla import check_no_xla_functions, check_no_xla_layers
+from keras_sda.export.clone_edited import uncompiled
+from keras_sda.export.ends_in_probabilities import ends_in_probabilities
+from keras_sda.export.fold_batch_normalization import fold_batch_normalization
+from keras_sda.export.preprocess_for_serving import preprocess_for_serving
+from keras_sda.export.read_labels import read_labels
+from keras_sda.export.serving_module import serving_module
+from keras_sda.export.split_groups import split_groups
+from keras_sda.export.to_float32 import to_float32
+from keras_sda.utils import InvalidInputError
+
+
+def export_saved_model(
+    model: keras.Model,
+    output_dir: str | os.PathLike,
+    labels: Sequence[str] | str | os.PathLike | None = None,
+    preprocessing: str = "auto",
+    version: int | None = None,
+    top_k: int = 5,
+    fold: bool = True,
+    float32: bool = True,
+    portable: bool = False,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> pathlib.Path:
+    """Exports an image classifier so that it runs without Keras and this package.
+
+    Use it to serve a trained model: TensorFlow Serving takes `output_dir` as its model
+    folder, `tf.saved_model.load` and the TensorFlow C API take the returned folder.
+    The signatures, all with a batch of any size:
+
+    * `serving_default`: `images`, float32 `(batch, height, width, channels)` in the
+      size and range of the model's own input,
+    * `serve_images`: `images`, uint8 of any height and width; resized by
+      `training.resize_images` and preprocessed inside,
+    * `serve_bytes`: `image_bytes`, strings, the contents of JPEG, PNG, GIF or BMP files
+      of any sizes (models of 1 or 3 channels only).
+
+    Each gives `probabilities` float32 `(batch, classes)`, `classes` strings
+    `(batch, top_k)`, best first, and their `scores` float32 `(batch, top_k)`.
+    The label names also lie in `assets/labels.txt`.
+
+    Args:
+        model: Functional or sequential model, one input `(None, height, width,
+            channels)`, one output `(None, classes)`. Logits get a softmax.
+        output_dir: Folder of the model; the version folder is written inside.
+        labels: Names of the classes, a list or a text file with one per line.
+            Defaults to `None`: `class_0`, `class_1` and so on.
+        preprocessing: What lies between pixels 0..255 and the model: `"none"`,
+            `"imagenet"` (mode "torch" of Keras), or `"auto"`: none where the model
+            starts with Rescaling or Normalization, else imagenet. Defaults to `"auto"`.
+        version: Integer from 1. Defaults to `None`: one above the highest there.
+        top_k: Most classes to return. Defaults to `5`.
+        fold: Whether batch normalization is merged into the layers before it (see
+            `fold_batch_normalization`). Defaults to `True`.
+        float32: Whether a model of mixed precision is computed in float32. Defaults to
+            `True`.
+        portable: Whether grouped convolutions are split (see `split_groups`), for
+            servers without oneDNN, such as ARM. Defaults to `False`: the form that was
+            fastest and right on this machine.
+        name: Folder between `output_dir` and the version. Defaults to `None`: none.
+        overwrite: Whether an existing `version` is replaced. Defaults to `False`.
+
+    Returns:
+        `pathlib.Path` of the version folder. It appears complete or not at all.
+
+    Raises:
+        InvalidInputError: An argument does not fit the model, the version exists, or
+            the model holds a layer that TensorFlow compiles with XLA.
+        OSError: The folder cannot be written.
+
+    Example:
+
+    >>> import keras, tempfile
+    >>> from keras_sda.export import export_saved_model
+    >>> x = keras.Input((8, 8, 1))
+    >>> y = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(x))
+    >>> model = keras.Model(x, keras.layers.Dense(2, activation="softmax")(y))
+    >>> export_saved_model(model, tempfile.mkdtemp(), labels=["cat", "dog"]).name
+    '1'
+    """
+    _check_backend()
+    model = uncompiled(model)
+    image_shape, num_classes = _check_shapes(model)
+    labels = read_labels(labels, num_classes)
+    preprocess = preprocess_for_serving(model, preprocessing, image_shape[-1])
+    _check_number("top_k", top_k)
+    check_no_xla_layers(model)
+    folder = pathlib.Path(output_dir, name or "")
+    target = _target(folder, version, overwrite)
+    if float32 and _is_reduced(model):
+        model = to_float32(model)
+    if portable:
+        model = split_groups(model)
+    if fold:
+        folded = fold_batch_normalization(model)
+        _check_same(model, folded)
+        model = folded
+    module, signatures = serving_module(
+        model,
+        image_shape,
+        labels,
+        preprocess,
+        ends_in_probabilities(model),
+        min(top_k, num_classes),
+    )
+    if "serve_bytes" not in signatures:
+        logging.warning(
+            "No signature serve_bytes: image files have 1 or 3 channels, the model %d.",
+            image_shape[-1],
+        )
+    _write(module, signatures, labels, target)
+    return target
+
+
+def _check_backend():
+    if keras.backend.backend() != "tensorflow":
+        raise InvalidInputError(
+            "A SavedModel is written on the TensorFlow backend. Received: backend "
+            f"{keras.backend.backend()!r}. Save the model as .keras, set "
+            "KERAS_BACKEND=tensorflow, load it and export it there."
+        )
+    if keras.config.image_data_format() != "channels_last":
+        raise InvalidInputError(
+            "Exports take images as (height, width, channels). Received: "
+            "image_data_format='channels_first'. Set it to 'channels_last' and rebuild "
+            "the model."
+        )
+
+
+def _check_number(name, value):
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInputError(
+            f"`{name}` must be a positive integer. Received: {name}={value!r}."
+        )
+
+
+def _check_shapes(model):
+    inputs = [tuple(x.shape) for x in model.inputs]
+    if len(inputs) != 1 or len(inputs[0]) != 4 or None in inputs[0][1:]:
+        raise InvalidInputError(
+            "`model` must have one image input (None, height, width, channels) of "
+            f"fixed size. Received: model {model.name!r} with inputs {inputs}. Build "
+            "it with input_shape=(height, width, channels)."
+        )
+    if inputs[0][0] is not None:
+        raise InvalidInputError(
+            f"`model` {model.name!r} is built for batches of {inputs[0][0]}. Build it "
+            "with keras.Input(shape) instead of batch_shape."
+        )
+    outputs = [tuple(x.shape) for x in model.outputs]
+    if (
+        not isinstance(model.input, keras.KerasTensor)
+        or not isinstance(model.output, keras.KerasTensor)
+        or len(outputs[0]) != 2
+        or outputs[0][1] is None
+    ):
+        raise InvalidInputError(
+            "`model` must be a classifier with one output (None, classes). Received: "
+            f"model {model.name!r} with outputs {outputs}. Build it with "
+            "include_top=True, or add pooling and a Dense layer."
+        )
+    return inputs[0][1:], outputs[0][1]
+
+
+def _is_reduced(model):
+    return any(
+        layer.compute_dtype in ("bfloat16", "float16")
+        for layer in model._flatten_layers()
+    )
+
+
+def _check_same(model, folded):
+    """Finds layers with state that neither their config nor their weights hold."""
+    shape = model.inputs[0].shape[1:]
+    images = np.random.default_rng(0).uniform(size=(2, *shape))
+    images = (images * [[[[255.0]]], [[[1.0]]]]).astype("float32")
+    expected, received = (
+        keras.ops.convert_to_numpy(keras.ops.cast(m(images, training=False), "float32"))
+        for m in (model, folded)
+    )
+    if not np.isfinite(expected).all():
+        raise InvalidInputError(
+            f"`model` {model.name!r} gives outputs that are not finite on random "
+            "images. Export weights from before the training diverged."
+        )
+    # Far above rounding, bfloat16 with fold included, far below a lost layer state.
+    tolerance = 0.1 if _is_reduced(model) else 0.01
+    scale = max(1.0, np.abs(expected).max())
+    if np.abs(expected - received).max() > tolerance * scale:
+        raise InvalidInputError(
+            f"`model` {model.name!r} computes something else after its layers were "
+            "rebuilt from their configs: a layer keeps state outside its weights. "
+            "Export with fold=False, or complete get_config() of its own layers."
+        )
+
+
+def _target(folder, version, overwrite):
+    """The version folder to write, checked."""
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise InvalidInputError(
+                f"`output_dir` {folder} cannot be made: {path} is a file. Name "
+                "a folder."
+            )
+    if version is None:
+        numbers = [int(p.name) for p in folder.glob("*") if p.name.isdecimal()]
+        return folder / str(max(numbers, default=0) + 1)
+    _check_number("version", version)
+    target = folder / str(version)
+    if target.exists() and not overwrite:
+        raise InvalidInputError(
+            f"`version={version}`: {target} exists. Leave `version` out for the next "
+            "free number, or give overwrite=True."
+        )
+    return target
+
+
+def _write(module, signatures, labels, target):
+    import tensorflow as tf
+
+    made = [p for p in (target.parent, *target.parent.parents) if not p.exists()]
+    mark = uuid.uuid4().hex[:8]
+    # Names with a dot are no version numbers: a watching server does not see them.
+    temporary = target.with_name(f".{target.name}-{mark}")
+    previous = target.with_name(f".{target.name}-{mark}-old")
+    assets = target.with_name(f".{target.name}-{mark}-assets")
+    try:
+        assets.mkdir(parents=True)
+        labels_file = assets / "labels.txt"
+        labels_file.write_text("\n".join(labels) + "\n", encoding="utf-8")
+        module.labels_file = tf.saved_model.Asset(str(labels_file))
+        tf.saved_model.save(module, str(temporary), signatures=signatures)
+        check_no_xla_functions(temporary)
+        if target.exists():
+            os.rename(target, previous)
+        os.rename(temporary, target)
+        made = []
+    except tf.errors.OpError as error:
+        raise OSError(f"{target} cannot be written: {error.message}") from error
+    finally:
+        if previous.exists() and not target.exists():
+            os.rename(previous, target)
+        for path in (assets, temporary, previous):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in made:
+            if path.exists() and not any(path.iterdir()):
+                path.rmdir()

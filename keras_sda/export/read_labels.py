@@ -1,0 +1,64 @@
+"""The names of the classes, from a list, a file or a default."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from keras_sda.utils import InvalidInputError
+
+
+def read_labels(
+    labels: Sequence[str] | str | os.PathLike | None, num_classes: int
+) -> list[str]:
+    """Returns one label name per output of the model.
+
+    Use it wherever the user may give labels as a list or as a file.
+
+    Args:
+        labels: Names in the order of the outputs, or the path of a UTF-8 text file
+            with one name per line, or `None` for `class_0`, `class_1` and so on.
+        num_classes: Number of outputs of the model.
+
+    Returns:
+        List of `num_classes` strings.
+
+    Raises:
+        InvalidInputError: The file cannot be read, a name is empty or holds a line
+            break, or the number does not fit.
+
+    Example:
+
+    >>> from keras_sda.export.read_labels import read_labels
+    >>> read_labels(None, 3)
+    ['class_0', 'class_1', 'class_2']
+    """
+    if labels is None:
+        return [f"class_{index}" for index in range(num_classes)]
+    source = "list"
+    if isinstance(labels, (str, os.PathLike)):
+        source = f"file {labels}"
+        labels = _read_lines(labels)
+    labels = [str(label) for label in labels]
+    if len(labels) != num_classes:
+        raise InvalidInputError(
+            f"`labels` ({source}) holds {len(labels)} names, but the model has "
+            f"{num_classes} outputs. Give one name per output, in their order."
+        )
+    for index, label in enumerate(labels):
+        if not label.strip() or len(label.splitlines()) != 1:
+            raise InvalidInputError(
+                f"`labels` ({source}): name {index} is {label!r}; every name must be "
+                "one line of text."
+            )
+    return labels
+
+
+def _read_lines(path):
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"`labels` file {path} cannot be read ({error}). Give a UTF-8 text file "
+            "with one name per line, or a list of names."
+        ) from error
+    return text.rstrip().splitlines()

@@ -1,0 +1,110 @@
+"""The TensorFlow module whose functions become the signatures of an export."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+
+from keras_sda.training.decode_image import decode_image
+from keras_sda.training.resize_images import resize_images
+
+# A protocol buffer, which a graph with constants is, holds at most 2 GB.
+_MAX_CONSTANT_BYTES = 1_500_000_000
+
+
+def serving_module(
+    model: keras.Model,
+    image_shape: tuple[int, int, int],
+    labels: Sequence[str],
+    preprocess: Callable,
+    is_probability: bool,
+    top_k: int,
+):
+    """Builds a `tf.Module` and its signatures from a classifier.
+
+    Use it through `export_saved_model`. The weights become constants of one graph that
+    all signatures call: TensorFlow can then prepare kernels once (oneDNN stores its
+    own layout), and there is no variable to restore. Models above 1.5 GB keep
+    variables.
+
+    Args:
+        model: Functional model, one image input, output `(batch, classes)`.
+        image_shape: `(height, width, channels)` of its input.
+        labels: Names of the classes.
+        preprocess: Function from 0..255 float images to the input of the model.
+        is_probability: Whether the model ends in probabilities; else a softmax is
+            added.
+        top_k: Number of classes in `classes` and `scores`.
+
+    Returns:
+        A tuple: the module and a dict from signature name to function. `serve_bytes`
+        is there for models of 1 and 3 channels.
+    """
+    import tensorflow as tf
+
+    height, width, channels = image_shape
+    batch = tf.TensorSpec([None, height, width, channels], tf.float32, name="images")
+    module = tf.Module()
+
+    def signature(spec):
+        return tf.function(input_signature=[spec], autograph=False)
+
+    compute_probabilities = _probabilities(tf, model, is_probability, module)
+
+    # One function for all signatures, so that constants are stored once.
+    @signature(batch)
+    def classify(images):
+        probabilities = compute_probabilities(images)
+        scores, indices = tf.math.top_k(probabilities, k=top_k)
+        return {
+            "probabilities": probabilities,
+            "classes": tf.gather(tf.constant(list(labels)), indices),
+            "scores": scores,
+        }
+
+    @signature(batch)
+    def serve(images):
+        return classify(images)
+
+    @signature(tf.TensorSpec([None, None, None, channels], tf.uint8, name="images"))
+    def serve_images(images):
+        return classify(preprocess(resize_images(images, (height, width))))
+
+    signatures = {"serving_default": serve, "serve_images": serve_images}
+    if channels in (1, 3):
+
+        def load(data):
+            return resize_images(decode_image(data, channels), (height, width))
+
+        @signature(tf.TensorSpec([None], tf.string, name="image_bytes"))
+        def serve_bytes(image_bytes):
+            images = tf.map_fn(load, image_bytes, fn_output_signature=batch.dtype)
+            images = tf.ensure_shape(images, batch.shape)
+            return classify(preprocess(images))
+
+        signatures["serve_bytes"] = serve_bytes
+    for name, function in signatures.items():
+        setattr(module, name, function)
+    return module, signatures
+
+
+def _probabilities(tf, model, is_probability, module):
+    """The function from float images to float32 probabilities."""
+    variables = [*model.trainable_variables, *model.non_trainable_variables]
+    constants = [keras.ops.convert_to_numpy(v) for v in variables]
+    if sum(value.nbytes for value in constants) > _MAX_CONSTANT_BYTES:
+        constants = None
+        module.model_variables = [v.value for v in variables]
+    num_trainable = len(model.trainable_variables)
+
+    def compute(images):
+        if constants is None:
+            outputs = model(images, training=False)
+        else:
+            values = [tf.constant(value) for value in constants]
+            outputs, _ = model.stateless_call(
+                values[:num_trainable], values[num_trainable:], images, training=False
+            )
+        outputs = tf.cast(outputs, "float32")
+        return outputs if is_probability else tf.nn.softmax(outputs)
+
+    return compute

@@ -1,0 +1,34 @@
+"""Data, recipes and the training run itself."""
+
+from keras_sda.training.build_classifier import build_classifier
+from keras_sda.training.coupled_sgd import CoupledSGD
+from keras_sda.training.evaluate_classifier import evaluate_classifier
+from keras_sda.training.evaluation_stream import evaluation_stream
+from keras_sda.training.image_dataset import ImageDataset
+from keras_sda.training.load_image_dataset import load_image_dataset
+from keras_sda.training.make_strategy import make_strategy
+from keras_sda.training.option_parsing import add_arguments, build, define_flags
+from keras_sda.training.recipe import Recipe
+from keras_sda.training.recipes import RECIPES, default_recipe
+from keras_sda.training.train_classifier import train_classifier
+from keras_sda.training.train_options import TrainOptions
+from keras_sda.training.training_stream import training_stream
+
+__all__ = [
+    "RECIPES",
+    "CoupledSGD",
+    "ImageDataset",
+    "Recipe",
+    "TrainOptions",
+    "add_arguments",
+    "build",
+    "build_classifier",
+    "default_recipe",
+    "define_flags",
+    "evaluate_classifier",
+    "evaluation_stream",
+    "load_image_dataset",
+    "make_strategy",
+    "train_classifier",
+    "training_stream",
+]

@@ -1,0 +1,60 @@
+"""Loss and accuracy over the epochs as a picture."""
+
+import os
+from collections.abc import Sequence
+
+from keras_sda.utils import atomic_write
+
+
+def draw_curves(rows: Sequence[dict], path: str | os.PathLike, title: str = "") -> None:
+    """Draws the training and test curves of a run into a PNG file.
+
+    Args:
+        rows: What `read_history` returns.
+        path: The PNG file.
+        title: Headline. Defaults to none.
+
+    Example:
+
+    ```python
+    draw_curves(read_history("run/history.csv"), "run/curves.png", "digits")
+    ```
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    epochs = [row["epoch"] for row in rows]
+    panels = figure.subplots(1, 2)
+    for axes, name, unit in zip(
+        panels, ("loss", "accuracy"), ("cross-entropy", "%"), strict=True
+    ):
+        factor = 100 if name == "accuracy" else 1
+        for key, label, color in (
+            (name, "training", "#1f77b4"),
+            (f"val_{name}", "test", "#d62728"),
+        ):
+            values = [factor * row[key] for row in rows if key in row]
+            if not values:
+                continue
+            axes.plot(
+                epochs,
+                values,
+                label=f"{label} (last {values[-1]:.4g})",
+                color=color,
+                marker="o",
+                markersize=3.5,
+            )
+        axes.set_title(name.capitalize(), loc="left", fontweight="bold")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(unit)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    if title:
+        figure.suptitle(title)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=130)

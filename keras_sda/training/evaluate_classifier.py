@@ -1,0 +1,105 @@
+"""Measures a saved classifier on a test set."""
+
+import os
+import pathlib
+
+import keras
+
+from keras_sda.training.evaluation_stream import evaluation_stream
+from keras_sda.training.load_image_dataset import load_image_dataset
+from keras_sda.utils import InvalidInputError
+
+
+def evaluate_classifier(
+    model_path: str | os.PathLike,
+    dataset: str = "digits",
+    data_dir: str | os.PathLike | None = None,
+    batch_size: int = 128,
+    download: bool = False,
+    strict: bool = False,
+) -> dict:
+    """Evaluates a `.keras` file on the test part of a dataset.
+
+    Use it for `keras-sda evaluate MODEL.keras --dataset NAME`. Images are resized to
+    the input size of the model by the rule that training and export use.
+
+    Args:
+        model_path: A `.keras` file that `train_classifier` wrote, or any Keras
+            classifier that takes pixels from 0 to 255 and returns probabilities.
+        dataset: Dataset name or folder, as in `load_image_dataset`.
+        data_dir: Folder of the prepared datasets.
+        batch_size: Images per step. Defaults to 128.
+        download: Whether an absent dataset may be downloaded.
+        strict: Whether a damaged image file is an error.
+
+    Returns:
+        `accuracy`, `top_5_accuracy` (with more than five classes), `loss` and
+        `num_images`.
+
+    Raises:
+        InvalidInputError: The file is no Keras model, or its input or classes do not
+            fit the dataset.
+
+    Example:
+
+    ```python
+    evaluate_classifier("runs/digits/model.keras", "digits")["accuracy"]
+    ```
+    """
+    if batch_size < 1:
+        raise InvalidInputError(
+            f"`batch_size` must be positive. Received: batch_size={batch_size!r}."
+        )
+    model = _load_model(model_path)
+    data = load_image_dataset(dataset, data_dir, download=download, strict=strict)
+    image_size = _check(model, model_path, data)
+    metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
+    if len(data.class_names) > 5:
+        metrics.append(keras.metrics.TopKCategoricalAccuracy(5, name="top_5_accuracy"))
+    model.compile(loss=keras.losses.CategoricalCrossentropy(), metrics=metrics)
+    results = model.evaluate(
+        evaluation_stream(data, image_size, batch_size), verbose=0, return_dict=True
+    )
+    return {
+        "num_images": data.num_test,
+        **{name: float(value) for name, value in sorted(results.items())},
+    }
+
+
+def _load_model(path):
+    import keras_sda.layers  # noqa: F401  registers the layers that the file names
+
+    path = pathlib.Path(path)
+    if path.suffix != ".keras" or not path.is_file():
+        raise InvalidInputError(
+            f"`model_path` must be an existing .keras file. Received: {str(path)!r}."
+        )
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise InvalidInputError(
+            f"`model_path` {path} cannot be loaded as a Keras model "
+            f"({type(error).__name__}: {reason[0][:200] if reason else ''})."
+        ) from error
+
+
+def _check(model, path, data) -> int:
+    inputs, outputs = model.input_shape, model.output_shape
+    if (
+        not isinstance(inputs, tuple)
+        or len(inputs) != 4
+        or inputs[-1] != data.channels
+        or inputs[1] != inputs[2]
+        or inputs[1] is None
+    ):
+        raise InvalidInputError(
+            f"`model_path` {path} takes {inputs}; `dataset` {data.name!r} needs a "
+            f"model of square images with {data.channels} channel(s)."
+        )
+    if outputs[-1] != len(data.class_names):
+        raise InvalidInputError(
+            f"`model_path` {path} has {outputs[-1]} classes, `dataset` {data.name!r} "
+            f"has {len(data.class_names)}."
+        )
+    return inputs[1]

@@ -1,0 +1,313 @@
+"""Trains a classifier from options to a folder of results."""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+
+import keras
+from absl import logging
+
+from keras_sda.training.best_weights import BestWeights, copy_without_optimizer
+from keras_sda.training.build_classifier import build_classifier
+from keras_sda.training.coupled_sgd import CoupledSGD
+from keras_sda.training.draw_curves import draw_curves
+from keras_sda.training.evaluation_stream import evaluation_stream
+from keras_sda.training.history_file import HistoryFile
+from keras_sda.training.load_image_dataset import load_image_dataset
+from keras_sda.training.make_deterministic import make_deterministic
+from keras_sda.training.make_schedule import make_schedule
+from keras_sda.training.make_strategy import make_strategy
+from keras_sda.training.output_folder import (
+    check_free_space,
+    check_output,
+    claim_output,
+)
+from keras_sda.training.recipes import RECIPES, default_recipe
+from keras_sda.training.repair_backup import repair_backup
+from keras_sda.training.seed_per_epoch import SeedPerEpoch
+from keras_sda.training.stop_on_nan import StopOnNaN
+from keras_sda.training.train_options import TrainOptions
+from keras_sda.training.training_stream import steps_per_epoch, training_stream
+from keras_sda.utils import InvalidInputError, atomic_write
+
+
+def train_classifier(
+    options: TrainOptions, log: Callable[[str], None] = logging.info
+) -> dict:
+    """Trains a network on images and writes everything about the run to a folder.
+
+    Use it through `keras-sda train`, `applications/train_classifier.py` or directly.
+    A run that was killed continues with `resume=True` and ends in the same weights
+    as if it had not been; on one device they are equal in every bit.
+
+    The folder `options.output` then holds `model.keras` (final weights, no
+    optimizer, takes pixels from 0 to 255), `best.weights.h5` (epoch of the best test
+    accuracy, so that number is optimistic), `history.csv`, `metrics.json`,
+    `labels.txt`, `options.json`, `logs/` for TensorBoard and `curves.png`.
+
+    Args:
+        options: What to train, on what, how and where to.
+        log: Called with short messages on the course of the run.
+
+    Returns:
+        The contents of `metrics.json`: `accuracy`, `best_accuracy` and `loss` on the
+        test images, `params`, `macs`, `seconds`, versions, device, seed and options.
+
+    Raises:
+        InvalidInputError: An option, the data or the folder cannot be used, or the
+            training diverged. The last backup is kept then.
+        OSError: The folder cannot be written or the disk is full.
+
+    Example:
+
+    ```python
+    from keras_sda.training import TrainOptions, train_classifier
+
+    metrics = train_classifier(TrainOptions(dataset="digits", output="runs/digits"))
+    print(metrics["accuracy"])
+    ```
+
+    Source: the recipe `sda_imagenet` follows arXiv 2209.10327 and its training code.
+    """
+    from keras_sda.applications import get_model
+
+    constructor = get_model(options.model)
+    if options.weights and not pathlib.Path(options.weights).is_file():
+        raise InvalidInputError(
+            f"`weights` must be an existing file. Received: {options.weights!r}."
+        )
+    make_deterministic(options, log)
+    strategy = make_strategy(options.strategy, options.virtual_devices)
+    dataset = load_image_dataset(
+        options.dataset,
+        data_dir=options.data_dir,
+        download=options.download,
+        strict=options.strict,
+        max_train_examples=options.max_train_examples,
+    )
+    run = _resolve(options, dataset, strategy)
+    folder = check_output(options)
+    if options.resume and (folder / "metrics.json").is_file():
+        log(f"The run in {folder} is complete; nothing to resume.")
+        return json.loads((folder / "metrics.json").read_text())
+    with _dtype_policy(options.mixed_precision), strategy.scope():
+        keras.utils.set_random_seed(options.seed)
+        model = build_classifier(
+            constructor,
+            run.image_size,
+            dataset.channels,
+            len(dataset.class_names),
+            weights=options.weights,
+            depth_attention=options.depth_attention,
+            synchronized=strategy.num_devices > 1,
+        )
+        check_free_space(folder, 40 * model.count_params())
+        steps = steps_per_epoch(dataset, run.batch_size)
+        _compile(model, run, steps)
+        claim_output(folder, options)
+        history, best = _fit(model, dataset, run, options, folder, steps, log)
+        results = _evaluate(model, dataset, run)
+    return _write_results(
+        model, dataset, run, options, strategy, folder, history, best, results
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """The options with every None replaced."""
+
+    recipe_name: str
+    recipe: object
+    image_size: int
+    batch_size: int
+    epochs: int
+    augmentation: str
+    learning_rate: float
+    ema: bool
+
+
+def _resolve(options, dataset, strategy) -> _Run:
+    shape = dataset.image_shape
+    image_size = options.image_size or (max(32, *shape[:2]) if shape else 224)
+    name = options.recipe or default_recipe(options.dataset, image_size)
+    recipe = RECIPES[name]
+    batch_size = options.batch_size or min(recipe.batch_size, dataset.num_train)
+    devices = strategy.num_devices
+    if batch_size % devices:
+        raise InvalidInputError(
+            f"`batch_size` must be a multiple of the {devices} devices. "
+            f"Received: batch_size={batch_size}."
+        )
+    if devices > 1 and keras.backend.backend() == "jax" and dataset.num_test % devices:
+        raise InvalidInputError(
+            f"The {dataset.num_test} test images of {dataset.name!r} cannot be shared "
+            f"evenly by {devices} devices, which the JAX backend needs. Use another "
+            "number of devices or the TensorFlow backend."
+        )
+    return _Run(
+        recipe_name=name,
+        recipe=recipe,
+        image_size=image_size,
+        batch_size=batch_size,
+        epochs=options.epochs or recipe.epochs,
+        augmentation=options.augmentation or "keras",
+        learning_rate=options.learning_rate or recipe.learning_rate,
+        ema=recipe.ema if options.ema is None else options.ema,
+    )
+
+
+@contextlib.contextmanager
+def _dtype_policy(name):
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+def _compile(model, run, steps):
+    recipe = run.recipe
+    optimizer = CoupledSGD(
+        make_schedule(recipe, run.learning_rate, steps, run.epochs),
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+        decay_exclude=recipe.decay_exclude,
+        use_ema=run.ema,
+        ema_momentum=recipe.ema_momentum,
+    )
+    model.compile(
+        optimizer,
+        loss=keras.losses.CategoricalCrossentropy(),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def _fit(model, dataset, run, options, folder, steps, log):
+    backup_dir = folder / "backup"
+    start = repair_backup(backup_dir, steps)
+    if options.resume:
+        log(f"Resuming after {start} of {run.epochs} epochs.")
+    history = HistoryFile(folder / "history.csv", start)
+    best = BestWeights(folder / "best.weights.h5", history)
+    hint = (
+        f"Try a lower learning rate (it was {run.learning_rate:g}), a smaller "
+        "--batch_size, or float32 instead of mixed precision. The backup of the last "
+        f"complete epoch is kept in {backup_dir}."
+    )
+    callbacks = [StopOnNaN(hint), SeedPerEpoch(options.seed), best]
+    if run.ema:
+        # After `best`, which at the end of a test still sees the averaged weights.
+        callbacks.append(keras.callbacks.SwapEMAWeights())
+    callbacks.append(history)
+    callbacks.extend(_tensorboard(folder / "logs"))
+    callbacks.append(
+        # Last: an epoch counts as done when its row and best weights are written.
+        keras.callbacks.BackupAndRestore(
+            str(backup_dir), double_checkpoint=True, delete_checkpoint=False
+        )
+    )
+    model.fit(
+        training_stream(
+            dataset,
+            run.recipe,
+            run.image_size,
+            run.batch_size,
+            run.epochs,
+            seed=options.seed,
+            start_epoch=start,
+            augmentation=run.augmentation,
+        ),
+        epochs=run.epochs,
+        steps_per_epoch=steps,
+        shuffle=False,  # the stream is shuffled; Keras warns otherwise
+        validation_data=evaluation_stream(dataset, run.image_size, run.batch_size),
+        callbacks=callbacks,
+    )
+    return history, best
+
+
+def _tensorboard(log_dir):
+    import importlib.util
+
+    if importlib.util.find_spec("tensorboard") is None:
+        return []
+    return [keras.callbacks.TensorBoard(str(log_dir), write_graph=False)]
+
+
+def _evaluate(model, dataset, run):
+    data = evaluation_stream(dataset, run.image_size, run.batch_size)
+    results = model.evaluate(data, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in results.items()}
+
+
+def _write_results(
+    model, dataset, run, options, strategy, folder, history, best, results
+):
+    from keras_sda.analysis import profile
+
+    summary = profile(model)
+    metrics = {
+        "model": options.model,
+        "dataset": options.dataset,
+        "accuracy": results["accuracy"],
+        "best_accuracy": max(best.best, results["accuracy"]),
+        "loss": results["loss"],
+        "params": summary.params,
+        "macs": summary.macs,
+        "epochs": run.epochs,
+        "seconds": round(sum(row["seconds"] for row in history.rows), 1),
+        "num_train": dataset.num_train,
+        "num_test": dataset.num_test,
+        "classes": len(dataset.class_names),
+        "skipped_files": len(dataset.skipped_files),
+        "image_size": run.image_size,
+        "batch_size": run.batch_size,
+        "recipe": run.recipe_name,
+        "augmentation": run.augmentation,
+        "learning_rate": run.learning_rate,
+        "ema": run.ema,
+        "seed": options.seed,
+        "strategy": strategy.description,
+        "device": _device(),
+        "versions": _versions(),
+        "options": dataclasses.asdict(options),
+    }
+    with atomic_write(folder / "model.keras") as temporary:
+        copy_without_optimizer(model).save(temporary)
+    with atomic_write(folder / "labels.txt") as temporary:
+        temporary.write_text("\n".join(dataset.class_names) + "\n")
+    title = f"{options.model} on {options.dataset}: {metrics['accuracy']:.2%}"
+    draw_curves(history.rows, folder / "curves.png", title)
+    with atomic_write(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(metrics, indent=2) + "\n")
+    shutil.rmtree(folder / "backup", ignore_errors=True)
+    return metrics
+
+
+def _device() -> str:
+    devices = keras.distribution.list_devices()
+    kind = devices[0].split(":")[0] if devices else "cpu"
+    return f"{len(devices)} x {kind} ({platform.machine()}, {platform.system()})"
+
+
+def _versions() -> dict:
+    from keras_sda.version import __version__
+
+    versions = {
+        "keras_sda": __version__,
+        "python": platform.python_version(),
+        "keras": keras.version(),
+        "backend": keras.backend.backend(),
+    }
+    for name in ("tensorflow", "jax", "numpy"):
+        if name in sys.modules:
+            versions[name] = sys.modules[name].__version__
+    return versions
