@@ -1,0 +1,49 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Each sets up what it
+# needs in .venv from pyproject.toml, pinned by constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+INSTALL = $(PIP) install --quiet -c constraints.txt
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test lint format clean help
+
+help:
+	@echo "make demo    set up, train SDAResNet20 on real digits, export, predict"
+	@echo "make test    set up, lint, run all tests"
+	@echo "make format  format the code"
+	@echo "make clean   remove the environment and the demo's files"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	  sys.exit(0 if (3, 11) <= v <= (3, 13) else "keras_sda needs Python 3.11, \
+	  3.12 or 3.13, and %d.%d was found: make PYTHON=python3.11 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing keras_sda and what it needs into $(VENV) (about 2.5 GB) ..."
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing keras_sda with its test tools into $(VENV) (about 3 GB) ..."
+	$(INSTALL) -e '.[test]'
+	@touch $@ $(VENV)/.base
+
+demo: $(VENV)/.base
+	$(BIN)/python applications/demo.py --output runs/demo
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info

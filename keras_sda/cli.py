@@ -1,0 +1,301 @@
+"""The command line: `keras-sda train | evaluate | export | predict | profile`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from keras_sda.utils import InvalidInputError
+from keras_sda.version import __version__
+
+_USER_ERROR = 2
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line `keras-sda`.
+
+    Args:
+        arguments: The words after `keras-sda`. Defaults to those of the process.
+
+    Returns:
+        The exit status: 0, or 2 where the input cannot be used (with one line on
+        standard error), or 130 after an interruption.
+
+    Example:
+
+    >>> from keras_sda.cli import main
+    >>> main(["profile", "SDAResNet20", "--json"])  # doctest: +SKIP
+    0
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        _error("interrupted. An interrupted training goes on with --resume.")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `keras-sda profile X | head`.
+        sys.stderr.close()
+        return 0
+    except (InvalidInputError, OSError, ImportError) as error:
+        _error(" ".join(str(error).split()))
+        return _USER_ERROR
+    return 0
+
+
+def _error(message):
+    sys.stderr.write(f"keras-sda: error: {message}\n")
+
+
+def _show(text):
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="keras-sda",
+        description="Keras networks that adapt to scale and to budget: train, "
+        "evaluate, export, predict, profile.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_train, _add_evaluate, _add_export, _add_predict, _add_profile):
+        add(commands)
+    return parser
+
+
+def _command(commands, name, run, text, example):
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text}.",
+        epilog=f"example: {example}",
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_train(commands):
+    from keras_sda.training import TrainOptions, add_arguments
+
+    parser = _command(
+        commands,
+        "train",
+        _train,
+        "Train an image classifier",
+        "keras-sda train --dataset digits --model SDAResNet20 --output runs/digits",
+    )
+    add_arguments(parser, TrainOptions)
+
+
+def _train(options):
+    from keras_sda.training import TrainOptions, build, train_classifier
+
+    metrics = train_classifier(build(TrainOptions, options))
+    _show(f"test accuracy {100 * metrics['accuracy']:.2f} %")
+    _show(f"results in {options.output}")
+
+
+def _add_evaluate(commands):
+    parser = _command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "Measure the accuracy of a saved model on test images",
+        "keras-sda evaluate runs/digits/model.keras --dataset digits",
+    )
+    parser.add_argument("model", metavar="MODEL.keras", help="Saved model.")
+    parser.add_argument("--dataset", default="digits", help="As in train.")
+    parser.add_argument("--data_dir", help="Folder of the prepared datasets.")
+    parser.add_argument("--download", action="store_true", help="As in train.")
+    parser.add_argument("--batch_size", type=int, default=128, metavar="N")
+    parser.add_argument("--strict", action="store_true", help="As in train.")
+    parser.add_argument("--json", action="store_true", help="Print JSON.")
+
+
+def _evaluate(options):
+    from keras_sda.training import evaluate_classifier
+
+    metrics = evaluate_classifier(
+        options.model,
+        options.dataset,
+        data_dir=options.data_dir,
+        batch_size=options.batch_size,
+        download=options.download,
+        strict=options.strict,
+    )
+    if options.json:
+        _show(json.dumps(metrics, indent=2))
+        return
+    for name, value in metrics.items():
+        _show(f"{name:20} {value:.4f}" if isinstance(value, float) else
+              f"{name:20} {value}")  # fmt: skip
+
+
+def _add_export(commands):
+    parser = _command(
+        commands,
+        "export",
+        _export,
+        "Write a SavedModel for TF Serving",
+        "keras-sda export runs/digits/model.keras --output served/digits",
+    )
+    parser.add_argument("model", metavar="MODEL.keras", help="Saved model.")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="Folder; gets DIR/1, DIR/2, ..."
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="Text file with a class name per line. Default: labels.txt beside the "
+        "model, else class_0, class_1, ...",
+    )
+    parser.add_argument(
+        "--preprocessing",
+        default="auto",
+        metavar="NAME",
+        help="What the model still needs: none (it scales pixels itself), imagenet, or "
+        "auto (look at its first layer). Default: auto.",
+    )
+    parser.add_argument(
+        "--top_k", type=int, default=5, metavar="N", help="Classes named. Default: 5."
+    )
+    parser.add_argument(
+        "--version",
+        type=int,
+        metavar="N",
+        help="Version number. Default: the next free one.",
+    )
+    parser.add_argument(
+        "--fold",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="Fold BatchNormalization into convolutions.",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="Replace an existing version."
+    )
+
+
+def _export(options):
+    import pathlib
+
+    from keras_sda.export import export_saved_model
+    from keras_sda.utils import load_model
+
+    model = load_model(options.model)
+    labels = options.labels
+    beside = pathlib.Path(options.model).with_name("labels.txt")
+    if labels is None and beside.is_file():
+        labels = beside
+    path = export_saved_model(
+        model,
+        options.output,
+        labels=labels,
+        preprocessing=options.preprocessing,
+        version=options.version,
+        top_k=options.top_k,
+        fold=options.fold,
+        overwrite=options.overwrite,
+    )
+    _show(f"exported to {path}")
+
+
+def _add_predict(commands):
+    parser = _command(
+        commands,
+        "predict",
+        _predict,
+        "Classify images with an export",
+        "keras-sda predict served/digits image.png",
+    )
+    parser.add_argument("export", metavar="EXPORT", help="Folder of the export.")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="Image files.")
+    parser.add_argument(
+        "--top_k", type=int, default=5, metavar="N", help="Classes named. Default: 5."
+    )
+    parser.add_argument("--json", action="store_true", help="Print JSON.")
+
+
+def _predict(options):
+    from keras_sda.export import format_predictions, predict
+
+    results = predict(options.export, options.images, top_k=options.top_k)
+    if options.json:
+        _show(json.dumps(results, indent=2))
+    else:
+        _show(format_predictions(results))
+
+
+def _add_profile(commands):
+    parser = _command(
+        commands,
+        "profile",
+        _profile,
+        "Count parameters and multiply-accumulates, layer by layer",
+        "keras-sda profile SDAResNet86 --latency",
+    )
+    parser.add_argument(
+        "model",
+        metavar="NAME|MODEL.keras",
+        help="A network of this package or of keras.applications, or a saved model.",
+    )
+    parser.add_argument(
+        "--input_shape",
+        type=_shape,
+        metavar="H,W,C",
+        help="Shape of an image. Default: that of the model.",
+    )
+    parser.add_argument(
+        "--latency", action="store_true", help="Measure the latency as well."
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=1, metavar="N", help="For --latency."
+    )
+    parser.add_argument("--json", action="store_true", help="Print JSON.")
+
+
+def _shape(text):
+    try:
+        return tuple(int(side) for side in text.replace("x", ",").split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"must be numbers such as 224,224,3, not {text!r}"
+        ) from error
+
+
+def _profile(options):
+    import pathlib
+
+    from keras_sda.analysis import measure_latency, profile
+    from keras_sda.applications import get_model
+    from keras_sda.utils import load_model
+
+    name = options.model
+    if name.endswith(".keras") or pathlib.Path(name).exists():
+        model = load_model(name)
+    else:
+        constructor = get_model(name)
+        model = constructor(weights=None)
+    result = profile(model, options.input_shape)
+    latency = None
+    if options.latency:
+        latency = measure_latency(
+            model, batch_size=options.batch_size, input_shape=options.input_shape
+        )
+    if options.json:
+        report = result.to_dict()
+        if latency is not None:
+            report["latency"] = latency.to_dict()
+        _show(json.dumps(report, indent=2))
+        return
+    _show(result.to_text())
+    if latency is not None:
+        _show(latency.to_text())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
