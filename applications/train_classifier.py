@@ -9,7 +9,13 @@ import sys
 
 from absl import app, flags, logging
 
-from keras_sda.training import TrainOptions, build, define_flags, train_classifier
+from keras_sda.training import (
+    TrainOptions,
+    build,
+    define_flags,
+    option_parsing,
+    train_classifier,
+)
 from keras_sda.utils import InvalidInputError
 
 
@@ -27,4 +33,5 @@ def main(arguments):
 
 if __name__ == "__main__":
     define_flags(TrainOptions)
+    flags.adopt_module_key_flags(option_parsing)  # so that --help lists them
     app.run(main)

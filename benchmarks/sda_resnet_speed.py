@@ -73,15 +73,27 @@ RATIOS = {
     "SDAResNet86": ("SDAResNet86 plain trunk", "keras ResNet50"),
     "SDAResNet86 split": ("keras ResNet50",),
     "SDAResNet86 plain trunk": ("keras ResNet50",),
-    "SDAResNet86 exported, folded": ("keras ResNet50",),
-    "SDAResNet50 exported, folded": ("keras ResNet50",),
+    "SDAResNet86 exported, folded": ("keras ResNet50", "SDAResNet86"),
+    "SDAResNet50 exported, folded": ("keras ResNet50", "SDAResNet50"),
     "SDAResNet86 stock Conv2D(groups=8)": ("SDAResNet86",),
 }
 
 
 def build(name, options):
+    """Builds a network with the statistics of a trained one, not all zeros and ones.
+
+    TensorFlow leaves out what a zero bias makes needless, in exports above all.
+    """
     shape = (options.image_size, options.image_size, 3)
-    return MODELS[name](input_shape=shape)
+    model = MODELS[name](input_shape=shape)
+    generator = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            size = layer.gamma.shape
+            gamma, variance = generator.uniform(0.5, 1.5, (2, *size))
+            beta, mean = generator.normal(size=(2, *size))
+            layer.set_weights([gamma, beta, mean, variance])
+    return model
 
 
 def exported(name, options, folder):

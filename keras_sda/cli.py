@@ -94,7 +94,7 @@ def _add_train(commands):
 def _train(options):
     from keras_sda.training import TrainOptions, build, train_classifier
 
-    metrics = train_classifier(build(TrainOptions, options))
+    metrics = train_classifier(build(TrainOptions, options), log=_show)
     _show(f"test accuracy {100 * metrics['accuracy']:.2f} %")
     _show(f"results in {options.output}")
 
@@ -170,6 +170,11 @@ def _add_export(commands):
         help="Version number. Default: the next free one.",
     )
     parser.add_argument(
+        "--portable",
+        action="store_true",
+        help="Split grouped convolutions, so that the export runs without oneDNN too.",
+    )
+    parser.add_argument(
         "--fold",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -199,6 +204,7 @@ def _export(options):
         version=options.version,
         top_k=options.top_k,
         fold=options.fold,
+        portable=options.portable,
         overwrite=options.overwrite,
     )
     _show(f"exported to {path}")

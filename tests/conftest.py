@@ -51,7 +51,13 @@ def run_python():
             text=True,
             timeout=timeout,
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(
+                    filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+                ),
+                **(env or {}),
+            },
         )
         if check and result.returncode:
             pytest.fail(

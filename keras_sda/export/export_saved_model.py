@@ -16,6 +16,7 @@ from keras_sda.export.ends_in_probabilities import ends_in_probabilities
 from keras_sda.export.fold_batch_normalization import fold_batch_normalization
 from keras_sda.export.preprocess_for_serving import preprocess_for_serving
 from keras_sda.export.read_labels import read_labels
+from keras_sda.export.separate_shared_relus import separate_shared_relus
 from keras_sda.export.serving_module import serving_module
 from keras_sda.export.split_groups import split_groups
 from keras_sda.export.to_float32 import to_float32
@@ -108,6 +109,7 @@ def export_saved_model(
         folded = fold_batch_normalization(model)
         _check_same(model, folded)
         model = folded
+    model = separate_shared_relus(model)
     module, signatures = serving_module(
         model,
         image_shape,

@@ -1,13 +1,12 @@
 """Measures a saved classifier on a test set."""
 
 import os
-import pathlib
 
 import keras
 
 from keras_sda.training.evaluation_stream import evaluation_stream
 from keras_sda.training.load_image_dataset import load_image_dataset
-from keras_sda.utils import InvalidInputError
+from keras_sda.utils import InvalidInputError, load_model
 
 
 def evaluate_classifier(
@@ -50,7 +49,7 @@ def evaluate_classifier(
         raise InvalidInputError(
             f"`batch_size` must be positive. Received: batch_size={batch_size!r}."
         )
-    model = _load_model(model_path)
+    model = load_model(model_path)
     data = load_image_dataset(dataset, data_dir, download=download, strict=strict)
     image_size = _check(model, model_path, data)
     metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
@@ -64,24 +63,6 @@ def evaluate_classifier(
         "num_images": data.num_test,
         **{name: float(value) for name, value in sorted(results.items())},
     }
-
-
-def _load_model(path):
-    import keras_sda.layers  # noqa: F401  registers the layers that the file names
-
-    path = pathlib.Path(path)
-    if path.suffix != ".keras" or not path.is_file():
-        raise InvalidInputError(
-            f"`model_path` must be an existing .keras file. Received: {str(path)!r}."
-        )
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        reason = str(error).strip().splitlines()
-        raise InvalidInputError(
-            f"`model_path` {path} cannot be loaded as a Keras model "
-            f"({type(error).__name__}: {reason[0][:200] if reason else ''})."
-        ) from error
 
 
 def _check(model, path, data) -> int:

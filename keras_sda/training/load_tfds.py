@@ -168,21 +168,6 @@ def _read(builder, part, image_key, label_key, image_shape, label_feature):
     def select(example):
         return example[image_key], tf.cast(example[label_key], tf.int64)
 
-    def check(image, label):
-        message = (
-            f"`dataset` {builder.name}: label out of range in the {part} part, "
-            f"expected 0 to {num_classes - 1}."
-        )
-        with tf.control_dependencies(
-            [
-                tf.debugging.assert_non_negative(label, message=message),
-                tf.debugging.assert_less(
-                    label, tf.cast(num_classes, tf.int64), message=message
-                ),
-            ]
-        ):
-            return image, tf.identity(label)
-
     in_memory = (
         image_shape is not None and count * int(np.prod(image_shape)) <= _MEMORY_LIMIT
     )
@@ -196,7 +181,9 @@ def _read(builder, part, image_key, label_key, image_shape, label_feature):
             decoders={image_key: tfds.decode.SkipDecoding()},
         )
         decode = builder.info.features[image_key].decode_example
-        stream = dataset.map(select).map(check)
+        stream = check_stream(
+            dataset.map(select), num_classes, f"{builder.name} {part}"
+        )
         return ImageSplit(count, stream=stream, decode=decode)
     dataset = builder.as_dataset(split=part, shuffle_files=False).map(
         select, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
@@ -209,3 +196,31 @@ def _read(builder, part, image_key, label_key, image_shape, label_feature):
         labels[done : done + len(label)] = label
         done += len(label)
     return ImageSplit(done, arrays=(images[:done], labels[:done]))
+
+
+def check_stream(stream, num_classes: int, where: str):
+    """Adds a check of every label to a stream that is too long to read in advance.
+
+    Args:
+        stream: `tf.data.Dataset` of `(image, label)`.
+        num_classes: Labels must be from 0 to this number minus 1.
+        where: Name of the dataset and part, for the message.
+
+    Returns:
+        The dataset; reading a wrong label raises
+        `tensorflow.errors.InvalidArgumentError`.
+    """
+    import tensorflow as tf
+
+    message = f"`dataset` {where}: label out of range, expected 0 to {num_classes - 1}."
+    bound = tf.constant(num_classes, tf.int64)
+
+    def check(image, label):
+        checks = [
+            tf.debugging.assert_non_negative(label, message=message),
+            tf.debugging.assert_less(label, bound, message=message),
+        ]
+        with tf.control_dependencies(checks):
+            return image, tf.identity(label)
+
+    return stream.map(check)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
 import uuid
@@ -97,17 +96,6 @@ def claim_output(folder: pathlib.Path, options: TrainOptions) -> None:
                 path.unlink(missing_ok=True)
     with atomic_write(folder / "options.json") as temporary:
         temporary.write_text(json.dumps(dataclasses.asdict(options), indent=2) + "\n")
-
-
-def check_free_space(folder: str | os.PathLike, num_bytes: int) -> None:
-    """Raises `OSError` when fewer than `num_bytes` are free where the run writes."""
-    free = shutil.disk_usage(folder).free
-    if free < num_bytes:
-        raise OSError(
-            f"`output` {folder}: {free / 1e6:.0f} MB are free, about "
-            f"{num_bytes / 1e6:.0f} MB are needed for weights and backups. Free some "
-            "space or choose another folder."
-        )
 
 
 def _check_writable(folder):

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -23,13 +24,13 @@ from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.training.make_schedule import make_schedule
 from keras_sda.training.make_strategy import make_strategy
 from keras_sda.training.output_folder import (
-    check_free_space,
     check_output,
     claim_output,
 )
 from keras_sda.training.recipes import RECIPES, default_recipe
 from keras_sda.training.repair_backup import repair_backup
 from keras_sda.training.seed_per_epoch import SeedPerEpoch
+from keras_sda.training.space_guard import SpaceGuard, check_free_space
 from keras_sda.training.stop_on_nan import StopOnNaN
 from keras_sda.training.train_options import TrainOptions
 from keras_sda.training.training_stream import steps_per_epoch, training_stream
@@ -106,11 +107,12 @@ def train_classifier(
             depth_attention=options.depth_attention,
             synchronized=strategy.num_devices > 1,
         )
-        check_free_space(folder, 40 * model.count_params())
+        check_free_space(folder, model)
         steps = steps_per_epoch(dataset, run.batch_size)
         _compile(model, run, steps)
         claim_output(folder, options)
-        history, best = _fit(model, dataset, run, options, folder, steps, log)
+        with _readable_data_errors():
+            history, best = _fit(model, dataset, run, options, folder, steps, log)
         results = _evaluate(model, dataset, run)
     return _write_results(
         model, dataset, run, options, strategy, folder, history, best, results
@@ -162,6 +164,18 @@ def _resolve(options, dataset, strategy) -> _Run:
 
 
 @contextlib.contextmanager
+def _readable_data_errors():
+    """Turns a data check that fails inside TensorFlow into a plain message."""
+    try:
+        yield
+    except Exception as error:
+        found = re.search(r"`dataset` [^\n]* label out of range[^\n.]*\.", str(error))
+        if found is None:
+            raise
+        raise InvalidInputError(f"{found[0]} Correct the data.") from error
+
+
+@contextlib.contextmanager
 def _dtype_policy(name):
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
@@ -202,7 +216,12 @@ def _fit(model, dataset, run, options, folder, steps, log):
         "--batch_size, or float32 instead of mixed precision. The backup of the last "
         f"complete epoch is kept in {backup_dir}."
     )
-    callbacks = [StopOnNaN(hint), SeedPerEpoch(options.seed), best]
+    callbacks = [
+        SpaceGuard(folder),
+        StopOnNaN(hint),
+        SeedPerEpoch(options.seed),
+        best,
+    ]
     if run.ema:
         # After `best`, which at the end of a test still sees the averaged weights.
         callbacks.append(keras.callbacks.SwapEMAWeights())

@@ -89,7 +89,7 @@ def test_axes_that_move_into_the_batch_are_not_lost():
 def test_wrappers_are_entered():
     x = keras.Input((5, 8, 8, 3))
     y = layers.TimeDistributed(layers.Conv2D(2, 3, name="conv"), name="steps")(x)
-    y = layers.TimeDistributed(layers.Flatten(), name="flat")(y)
+    y = layers.TimeDistributed(layers.Flatten(name="flatten"), name="flat")(y)
     y = layers.Bidirectional(layers.LSTM(4, name="lstm"), name="both")(y)
     y = layers.SpectralNormalization(layers.Dense(2, name="dense"), name="norm")(y)
     calls = layer_calls(keras.Model(x, y))

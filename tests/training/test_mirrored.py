@@ -14,9 +14,15 @@ tiny_training.DROPOUT = 0.0  # replicas draw their own masks
 metrics = tiny_training.train_tiny({output!r} + "/two", strategy="mirrored",
                                    virtual_devices=2)
 tiny_training.train_tiny({output!r} + "/one")
-two, one = (read_history({output!r} + f"/{{name}}/history.csv") for name in ("two", "one"))
+two, one = (
+    read_history({output!r} + f"/{{name}}/history.csv") for name in ("two", "one")
+)
 assert len(one) == len(two) == 3
-worst = max(abs(a[k] - b[k]) for a, b in zip(one, two) for k in ("loss", "val_loss"))
+worst = max(
+    abs(a[key] - b[key])
+    for a, b in zip(one, two, strict=True)
+    for key in ("loss", "val_loss")
+)
 print("strategy", metrics["strategy"])
 print("worst", worst)
 try:

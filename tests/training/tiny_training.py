@@ -8,6 +8,7 @@ import signal
 import sys
 
 import keras
+from absl import logging
 
 from keras_sda import applications, training
 from keras_sda.layers import SelectiveDepthAttention
@@ -39,14 +40,15 @@ def tiny_network(
     return model
 
 
-def train_tiny(output, **options):
+def train_tiny(output, log=None, **options):
     """`train_classifier` on 256 digits with the network above."""
     original = applications.get_model
     applications.get_model = lambda name: tiny_network
     defaults = {"epochs": 3, "batch_size": 32, "max_train_examples": 256, "seed": 3}
     try:
         return training.train_classifier(
-            training.TrainOptions(output=str(output), **{**defaults, **options})
+            training.TrainOptions(output=str(output), **{**defaults, **options}),
+            log=log or logging.info,
         )
     finally:
         applications.get_model = original

@@ -1,0 +1,175 @@
+"""The command line: what users see, and what they see when something is wrong."""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sda import cli
+from keras_sda.applications import SDAResNet
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    """A tiny classifier of grey images, saved as the trainer saves it."""
+    folder = tmp_path_factory.mktemp("model")
+    inputs = keras.Input((32, 32, 1), name="image")
+    model = SDAResNet(
+        [1, 1],
+        base_width=8,
+        stem_width=8,
+        classes=10,
+        input_tensor=keras.layers.Rescaling(1 / 255)(inputs),
+    )
+    model.save(folder / "model.keras")
+    names = "\n".join(f"name {number}" for number in range(10))
+    (folder / "labels.txt").write_text(names + "\n")
+    return folder / "model.keras"
+
+
+@pytest.fixture(scope="module")
+def export(model_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    assert cli.main(["export", str(model_file), "--output", str(folder)]) == 0
+    return folder
+
+
+def fails(capsys, *arguments):
+    """Runs a command that must fail; returns its one line on standard error."""
+    status = cli.main([str(a) for a in arguments])
+    error = capsys.readouterr().err.strip().splitlines()
+    assert status == 2
+    assert error[-1].startswith("keras-sda: error: ")
+    assert "Traceback" not in "\n".join(error)
+    return error[-1]
+
+
+def test_help_of_every_command(capsys):
+    for command in ("train", "evaluate", "export", "predict", "profile"):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([command, "--help"])
+        assert stop.value.code == 0
+        assert "example: keras-sda " + command in " ".join(
+            capsys.readouterr().out.split()
+        )
+
+
+def test_console_script_and_exit_status(run_python):
+    result = run_python(["-m", "keras_sda.cli", "--version"])
+    assert result.stdout.strip() == keras_version()
+    result = run_python(["-m", "keras_sda.cli", "profile", "nothing"], check=False)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def keras_version():
+    from keras_sda.version import __version__
+
+    return __version__
+
+
+def test_profile(capsys, model_file):
+    assert cli.main(["profile", "SDAResNet86", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["trainable_params"] == 27_219_880
+    assert report["macs"] == 3_879_993_344
+    assert cli.main(["profile", str(model_file), "--latency"]) == 0
+    text = capsys.readouterr().out
+    assert "stage2_sda" in text and "latency" in text
+    assert cli.main(["profile", "SDAResNet20", "--input_shape", "64,64,3"]) == 0
+    assert "(64, 64, 16)" in capsys.readouterr().out
+
+
+def test_export_and_predict(capsys, export, tmp_path):
+    assert (export / "1" / "saved_model.pb").is_file()
+    labels = (export / "1" / "assets" / "labels.txt").read_text().splitlines()
+    assert labels == [f"name {number}" for number in range(10)]
+    image = tmp_path / "image.png"
+    keras.utils.save_img(image, np.random.uniform(0, 255, (20, 30, 3)), scale=False)
+    assert cli.main(["predict", str(export), str(image), "--top_k", "2"]) == 0
+    assert "name " in capsys.readouterr().out
+    assert cli.main(["predict", str(export), str(image), "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    scores = [row["score"] for row in result["predictions"]]
+    assert scores == sorted(scores, reverse=True) and len(scores) == 5
+
+
+def test_evaluate(capsys, model_file):
+    assert cli.main(["evaluate", str(model_file), "--json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["num_images"] == 360
+    assert 0 <= metrics["accuracy"] <= 1
+
+
+def test_bad_predict(capsys, export, tmp_path):
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    text = tmp_path / "text.jpg"
+    text.write_text("not an image")
+    assert "empty" in fails(capsys, "predict", export, empty)
+    assert str(text) in fails(capsys, "predict", export, text)
+    assert "cannot be read" in fails(capsys, "predict", export, tmp_path / "no.png")
+    assert "holds no export" in fails(capsys, "predict", tmp_path / "none", text)
+
+
+def test_bad_export(capsys, model_file, tmp_path):
+    output = ["--output", tmp_path / "out"]
+    assert "does not exist" in fails(capsys, "export", "none.keras", *output)
+    cut = tmp_path / "cut.keras"
+    cut.write_bytes(model_file.read_bytes()[:1000])
+    assert "damaged" in fails(capsys, "export", cut, *output)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("one\ntwo\n")
+    message = fails(capsys, "export", model_file, *output, "--labels", labels)
+    assert "10" in message and "2" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_profile(capsys):
+    assert "Did you mean" in fails(capsys, "profile", "SDAResNot50")
+    assert "does not exist" in fails(capsys, "profile", "missing.keras")
+    message = fails(capsys, "profile", "SDAResNet20", "--input_shape", "64,64,1")
+    assert "input_shape" in message
+
+
+def test_bad_train(capsys, tmp_path):
+    output = ["--output", tmp_path / "run"]
+    assert "Did you mean" in fails(capsys, "train", "--model", "SDAResNt20", *output)
+    assert "no_such_set" in fails(capsys, "train", "--dataset", "no_such_set", *output)
+    message = fails(capsys, "train", "--dataset", "kmnist", *output)
+    assert "--data_dir" in message and "TFDS_DATA_DIR" in message
+    assert "weights" in fails(capsys, "train", "--weights", "none.keras", *output)
+    message = fails(capsys, "train", "--recipe", "cifr", *output)
+    assert "cifar" in message
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    message = fails(capsys, "train", "--output", tmp_path / "full")
+    assert "--overwrite" in message or "overwrite" in message
+    assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
+
+
+def test_interruption_says_how_to_go_on(capsys, monkeypatch):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_evaluate", interrupted)
+    assert cli.main(["evaluate", "model.keras"]) == 130
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_full_disk_is_one_line(capsys, monkeypatch):
+    def full(options):
+        raise OSError(28, "No space left on device", "runs/x/model.keras")
+
+    monkeypatch.setattr(cli, "_evaluate", full)
+    assert "No space left" in fails(capsys, "evaluate", "model.keras")
+
+
+def test_repository_programs_have_help(run_python):
+    root = pathlib.Path(__file__).parents[1]
+    for program in sorted((root / "applications").glob("*.py")):
+        result = run_python([program, "--help"], check=False)
+        assert "--output" in result.stdout + result.stderr, program.name

@@ -1,0 +1,209 @@
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from training.tiny_training import train_tiny
+
+from keras_sda.training import TrainOptions, evaluate_classifier, train_classifier
+from keras_sda.training.history_file import read_history
+from keras_sda.training.image_dataset import ImageDataset
+from keras_sda.training.image_split import ImageSplit
+from keras_sda.training.load_tfds import check_stream
+from keras_sda.training.repair_backup import repair_backup
+from keras_sda.utils import InvalidInputError
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    return folder, train_tiny(folder, epochs=2, mixed_precision="mixed_bfloat16")
+
+
+def test_results(finished):
+    folder, metrics = finished
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best.weights.h5",
+        "curves.png",
+        "history.csv",
+        "labels.txt",
+        "logs",
+        "metrics.json",
+        "model.keras",
+        "options.json",
+    ]
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    rows = read_history(folder / "history.csv")
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert metrics["accuracy"] == pytest.approx(rows[-1]["val_accuracy"], abs=1e-6)
+    assert metrics["best_accuracy"] >= metrics["accuracy"]
+    assert metrics["seconds"] == pytest.approx(sum(r["seconds"] for r in rows), abs=0.1)
+    assert metrics["versions"]["keras"] == keras.version()
+    assert metrics["params"] > 500 and metrics["macs"] > 1000
+    assert (folder / "labels.txt").read_text().split() == list("0123456789")
+    assert (folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert list((folder / "logs").rglob("events*"))
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_saved_model_takes_raw_pixels_and_has_no_optimizer(finished):
+    folder, metrics = finished
+    model = keras.saving.load_model(folder / "model.keras")
+    assert not model.compiled and model.output.dtype == "float32"
+    assert model.layers[1].name == "rescaling"
+    probabilities = model.predict(np.full((2, 32, 32, 1), 255.0), verbose=0)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-3)
+    model.load_weights(folder / "best.weights.h5")
+
+
+def test_evaluate(finished, tmp_path):
+    folder, metrics = finished
+    results = evaluate_classifier(folder / "model.keras", "digits", batch_size=100)
+    assert results["num_images"] == 360
+    assert results["accuracy"] == pytest.approx(metrics["accuracy"], abs=0.01)
+    assert results["top_5_accuracy"] >= results["accuracy"]
+    with pytest.raises(InvalidInputError, match="does not exist"):
+        evaluate_classifier(tmp_path / "absent.keras")
+    (tmp_path / "bad.keras").write_bytes(b"no archive")
+    with pytest.raises(InvalidInputError, match="damaged"):
+        evaluate_classifier(tmp_path / "bad.keras")
+
+
+def test_evaluate_on_another_dataset(finished, shared_data):
+    folder, _ = finished
+    with pytest.raises(InvalidInputError, match="3 channel"):
+        evaluate_classifier(folder / "model.keras", "cifar10", data_dir=shared_data)
+
+
+def test_finished_run_is_not_trained_again(finished):
+    folder, metrics = finished
+    messages = []
+    options = {"epochs": 2, "mixed_precision": "mixed_bfloat16", "resume": True}
+    again = train_tiny(folder, **options, log=messages.append)
+    assert again == metrics and any("complete" in text for text in messages)
+
+
+def test_folder_in_use(finished):
+    folder, _ = finished
+    with pytest.raises(InvalidInputError, match="not empty.*--resume.*--overwrite"):
+        train_tiny(folder)
+    with pytest.raises(InvalidInputError, match="seed was 3, now 4"):
+        train_tiny(
+            folder, epochs=2, mixed_precision="mixed_bfloat16", seed=4, resume=True
+        )
+    assert (folder / "model.keras").is_file()
+
+
+def test_overwrite_keeps_foreign_files(finished, tmp_path):
+    copy = shutil.copytree(finished[0], tmp_path / "copy")
+    (copy / "notes.txt").write_text("mine")
+    metrics = train_tiny(copy, epochs=1, overwrite=True)
+    assert metrics["epochs"] == 1
+    assert len(read_history(copy / "history.csv")) == 1
+    assert (copy / "notes.txt").read_text() == "mine"
+
+
+def test_resume_where_there_is_no_run(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    with pytest.raises(InvalidInputError, match="no options.json"):
+        train_tiny(tmp_path, resume=True)
+
+
+def test_divergence_stops_and_keeps_the_backup(tmp_path):
+    message = r"diverged.* in epoch \d+, step \d+.*lower learning rate.*backup"
+    with pytest.raises(InvalidInputError, match=message):
+        train_tiny(tmp_path / "run", learning_rate=1e37)
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_wrong_label_in_a_stream(tmp_path, monkeypatch):
+    import sys
+
+    import tensorflow as tf
+
+    module = sys.modules["keras_sda.training.train_classifier"]
+    images = np.zeros((64, 32, 32, 3), "uint8")
+    labels = np.r_[np.zeros(60), [0, 9, 0, 0]].astype("int64")
+    stream = tf.data.Dataset.from_tensor_slices((images, labels))
+    split = ImageSplit(64, stream=check_stream(stream, 2, "mine train"))
+    data = ImageDataset("mine", ("a", "b"), 3, (32, 32, 3), split, split)
+    monkeypatch.setattr(module, "load_image_dataset", lambda *_, **__: data)
+    with pytest.raises(InvalidInputError, match="`dataset` mine train: label out of"):
+        train_tiny(tmp_path / "run")
+
+
+def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    blocker = tmp_path / "file"
+    blocker.write_text("x")
+    with pytest.raises(InvalidInputError, match="must be a folder"):
+        train_tiny(blocker)
+    with pytest.raises(OSError, match="cannot be written"):
+        train_tiny(blocker / "below")
+    usage = shutil._ntuple_diskusage(10**9, 10**9, 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match="Free some space"):
+        train_tiny(tmp_path / "full")
+    assert not list((tmp_path / "full").iterdir())
+
+
+def test_disk_that_fills_up_in_the_second_epoch(run_python, tmp_path):
+    """A real refusal by the system: no file may grow above 40 kB."""
+    program = f"""
+import resource, sys
+sys.path.insert(0, "tests")
+from training.tiny_training import train_tiny
+module = sys.modules["keras_sda.training.train_classifier"]
+class Filler(module.SeedPerEpoch):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000))
+module.SeedPerEpoch = Filler
+try:
+    train_tiny({str(tmp_path / "run")!r})
+except OSError as error:
+    print("refused:", error)
+"""
+    result = run_python(program)
+    assert "refused: `output`" in result.stdout and "file too large" in result.stdout
+    assert "Exception ignored" not in result.stderr
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not names & {"model.keras", "metrics.json"}
+    assert not [name for name in names if name.startswith(".")]
+    assert repair_backup(tmp_path / "run" / "backup", 8) == 1
+
+
+def test_unusable_arguments_leave_no_folder(tmp_path):
+    output = str(tmp_path / "run")
+    with pytest.raises(InvalidInputError, match="SDAResNet20"):
+        train_classifier(TrainOptions(model="SDAResNet21", output=output))
+    with pytest.raises(InvalidInputError, match="`weights` must be an existing file"):
+        train_classifier(TrainOptions(weights="absent.weights.h5", output=output))
+    with pytest.raises(InvalidInputError, match="not prepared in data_dir"):
+        train_classifier(
+            TrainOptions(dataset="mnist", data_dir=str(tmp_path), output=output)
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_virtual_devices_too_late(tmp_path):
+    with pytest.raises(InvalidInputError, match="cannot be set any more"):
+        train_tiny(tmp_path / "run", strategy="mirrored", virtual_devices=3)
+
+
+def test_start_weights(finished, tmp_path):
+    best = str(finished[0] / "best.weights.h5")
+    metrics = train_tiny(tmp_path / "run", epochs=1, weights=best)
+    assert metrics["options"]["weights"] == best
+
+
+def test_absl_program(run_python, tmp_path):
+    program = "applications/train_classifier.py"
+    text = run_python([program, "--help"], check=False).stdout
+    assert "--[no]download" in text and "--batch_size" in text
+    result = run_python(
+        [program, "--epochs=0", f"--output={tmp_path / 'run'}"], check=False
+    )
+    assert result.returncode == 1
+    assert "`epochs` must be greater than 0" in result.stderr
+    assert "Traceback" not in result.stderr
