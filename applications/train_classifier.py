@@ -19,19 +19,33 @@ from keras_sda.training import (
 from keras_sda.utils import InvalidInputError
 
 
+def fail(error):
+    """Ends with one line and the exit status of bad input."""
+    sys.stderr.write(f"train_classifier: error: {' '.join(str(error).split())}\n")
+    sys.exit(2)
+
+
+def parse(arguments):
+    """Like the parser of absl, which ends with status 1 and the whole help."""
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        fail(error)
+
+
 def main(arguments):
     if len(arguments) > 1:
-        raise app.UsageError(f"Unexpected words: {' '.join(arguments[1:])}")
+        fail(f"Unexpected words: {' '.join(arguments[1:])}")
     logging.set_verbosity(logging.INFO)
     try:
         options = build(TrainOptions, flags.FLAGS)
         metrics = train_classifier(options)
-    except (InvalidInputError, OSError) as error:
-        sys.exit(f"train_classifier: error: {error}")
+    except (InvalidInputError, OSError, ImportError) as error:
+        fail(error)
     print(f"test accuracy {metrics['accuracy']:.2%}, results in {options.output}")
 
 
 if __name__ == "__main__":
     define_flags(TrainOptions)
     flags.adopt_module_key_flags(option_parsing)  # so that --help lists them
-    app.run(main)
+    app.run(main, flags_parser=parse)

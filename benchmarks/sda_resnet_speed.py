@@ -14,7 +14,6 @@ import argparse
 import csv
 import json
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import numpy as np
 
 from keras_sda.analysis.inference_step import device_name, versions
 from keras_sda.applications import SDAResNet50, SDAResNet86
+from keras_sda.export import fold_batch_normalization, separate_shared_relus
 from keras_sda.layers import GroupedConv2D
 from keras_sda.utils import atomic_write
 
@@ -73,6 +73,8 @@ RATIOS = {
     "SDAResNet86": ("SDAResNet86 plain trunk", "keras ResNet50"),
     "SDAResNet86 split": ("keras ResNet50",),
     "SDAResNet86 plain trunk": ("keras ResNet50",),
+    "SDAResNet50 folded": ("keras ResNet50", "SDAResNet50"),
+    "SDAResNet86 folded": ("keras ResNet50", "SDAResNet86"),
     "SDAResNet86 exported, folded": ("keras ResNet50", "SDAResNet86"),
     "SDAResNet50 exported, folded": ("keras ResNet50", "SDAResNet50"),
     "SDAResNet86 stock Conv2D(groups=8)": ("SDAResNet86",),
@@ -125,6 +127,9 @@ def inference(options):
         "SDAResNet86 split",
     ]
     models = {name: build(name, options) for name in names}
+    for name in ("SDAResNet50", "SDAResNet86"):
+        folded = fold_batch_normalization(models[name])
+        models[f"{name} folded"] = separate_shared_relus(folded)
     with tempfile.TemporaryDirectory() as folder:
         if keras.backend.backend() == "tensorflow":
             for name in ("SDAResNet50", "SDAResNet86"):
@@ -183,25 +188,36 @@ def round_robin(steps, runs, warmup=3):
     return {name: np.array(values) for name, values in times.items()}
 
 
-def memory(options):
-    """Peak resident memory of three training steps, each model in its own process."""
+def memory(options, processes=3):
+    """Peak resident memory of three training steps, each time in a new process."""
     values = {}
     for name in ("SDAResNet86 plain trunk", "SDAResNet86"):
         command = [sys.executable, __file__, "--memory_of", name]
         command += ["--batch_size", str(options.batch_size)]
         command += ["--image_size", str(options.image_size), "--dtype", options.dtype]
-        output = subprocess.run(command, check=True, capture_output=True, text=True)
-        values[name] = json.loads(output.stdout.splitlines()[-1])
-        print(name, values[name], flush=True)
+        runs = []
+        for _ in range(processes):
+            output = subprocess.run(command, check=True, capture_output=True, text=True)
+            runs.append(json.loads(output.stdout.splitlines()[-1]))
+            print(name, runs[-1], flush=True)
+        values[name] = {part: [run[part] for run in runs] for part in runs[0]}
     rows = []
     for name, value in values.items():
         plain = values["SDAResNet86 plain trunk"]
         for part in ("process", "step"):
             row = common(f"memory {part}", options)
-            row.update(model=name, median=round(value[part], 1), unit="MiB")
+            low, median, high = np.percentile(value[part], [25, 50, 75])
+            row.update(
+                model=name,
+                median=round(median, 1),
+                iqr_low=round(low, 1),
+                iqr_high=round(high, 1),
+                unit="MiB",
+                runs=processes,
+            )
             if name == "SDAResNet86":
                 row.update(
-                    ratio=round(value[part] / plain[part], 4),
+                    ratio=round(median / np.median(plain[part]), 4),
                     ratio_to="SDAResNet86 plain trunk",
                 )
             rows.append(row)
@@ -210,11 +226,17 @@ def memory(options):
 
 def memory_of(name, options):
     step = training_step(name, options)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak_memory()
     for _ in range(3):
         step()
-    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    process = peak_memory()
     print(json.dumps({"process": process, "step": process - before}))
+
+
+def peak_memory():
+    """Peak resident memory of this process so far, in MiB (Linux)."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def common(kind, options):

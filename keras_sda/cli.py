@@ -40,9 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except (InvalidInputError, OSError, ImportError) as error:
-        _error(" ".join(str(error).split()))
+        _error(_message(error))
         return _USER_ERROR
     return 0
+
+
+def _message(error):
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    return " ".join(str(error).split())
 
 
 def _error(message):
@@ -89,14 +95,31 @@ def _add_train(commands):
         "keras-sda train --dataset digits --model SDAResNet20 --output runs/digits",
     )
     add_arguments(parser, TrainOptions)
+    for action in parser._actions:
+        # What was not typed stays away: --resume takes it from the run itself.
+        action.default = argparse.SUPPRESS
 
 
 def _train(options):
-    from keras_sda.training import TrainOptions, build, train_classifier
+    from keras_sda.training import (
+        TrainOptions,
+        build,
+        resumed_options,
+        train_classifier,
+    )
 
-    metrics = train_classifier(build(TrainOptions, options), log=_show)
+    given = {
+        name: value
+        for name, value in vars(options).items()
+        if name not in ("run", "command")
+    }
+    if given.get("resume"):
+        chosen = resumed_options(given.pop("output", TrainOptions.output), given)
+    else:
+        chosen = build(TrainOptions, given)
+    metrics = train_classifier(chosen, log=_show)
     _show(f"test accuracy {100 * metrics['accuracy']:.2f} %")
-    _show(f"results in {options.output}")
+    _show(f"results in {chosen.output}")
 
 
 def _add_evaluate(commands):
@@ -157,8 +180,9 @@ def _add_export(commands):
         "--preprocessing",
         default="auto",
         metavar="NAME",
-        help="What the model still needs: none (it scales pixels itself), imagenet, or "
-        "auto (look at its first layer). Default: auto.",
+        help="What the model still needs: none (it scales pixels itself), imagenet "
+        "(networks of this package), tf or caffe (some of keras.applications), or auto "
+        "(look at the model). Default: auto.",
     )
     parser.add_argument(
         "--top_k", type=int, default=5, metavar="N", help="Classes named. Default: 5."
@@ -280,17 +304,22 @@ def _profile(options):
     from keras_sda.applications import get_model
     from keras_sda.utils import load_model
 
-    name = options.model
+    name, shape = options.model, options.input_shape
     if name.endswith(".keras") or pathlib.Path(name).exists():
         model = load_model(name)
     else:
         constructor = get_model(name)
         model = constructor(weights=None)
-    result = profile(model, options.input_shape)
+        sides = model.input_shape[1:]
+        if shape is None and None in sides:
+            shape = (224, 224, 3)  # where the network leaves the size open
+        if shape not in (None, sides):
+            model = constructor(weights=None, input_shape=shape)
+    result = profile(model, shape)
     latency = None
     if options.latency:
         latency = measure_latency(
-            model, batch_size=options.batch_size, input_shape=options.input_shape
+            model, batch_size=options.batch_size, input_shape=shape
         )
     if options.json:
         report = result.to_dict()

@@ -124,7 +124,9 @@ def _specs(model, input_shape, batch_size):
         except InvalidInputError:
             pass  # A subclassed model can be timed as well, given a shape.
         else:
-            return input_specs(graph, input_shape, batch_size)
+            specs = input_specs(graph, input_shape, batch_size)
+            _check_fits(graph, specs)
+            return specs
     if input_shape is None:
         raise InvalidInputError(
             "`input_shape` is needed for a function or a model without a graph. Pass "
@@ -137,6 +139,18 @@ def _specs(model, input_shape, batch_size):
         for shape in shapes
     ]
     return specs[0] if single else specs
+
+
+def _check_fits(graph, specs):
+    """A model of fixed size can be counted at another size, but not run."""
+    for tensor, spec in zip(graph.inputs, keras.tree.flatten(specs), strict=True):
+        for built, asked in zip(tensor.shape[1:], spec.shape[1:], strict=True):
+            if built not in (None, asked):
+                raise InvalidInputError(
+                    f"`input_shape` {tuple(spec.shape[1:])} does not fit model "
+                    f"{graph.name!r}, which is built for {tuple(tensor.shape[1:])} and "
+                    "runs at that size only. Build it with the other input_shape."
+                )
 
 
 def _without_batch(shape):

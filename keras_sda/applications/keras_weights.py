@@ -42,9 +42,10 @@ def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
             f"another format ({_first_line(error)}). Copy it again."
         ) from error
     needed = {
-        layer.name: sorted(tuple(v.shape) for v in layer.variables)
+        # Without the random state of dropout, which the files do not hold.
+        layer.name: sorted(tuple(v.shape) for v in layer.weights)
         for layer in model.layers
-        if layer.variables
+        if layer.weights
     }
     check_weights_match(
         path,

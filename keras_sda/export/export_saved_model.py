@@ -60,8 +60,10 @@ def export_saved_model(
         labels: Names of the classes, a list or a text file with one per line.
             Defaults to `None`: `class_0`, `class_1` and so on.
         preprocessing: What lies between pixels 0..255 and the model: `"none"`,
-            `"imagenet"` (mode "torch" of Keras), or `"auto"`: none where the model
-            starts with Rescaling or Normalization, else imagenet. Defaults to `"auto"`.
+            `"imagenet"` (networks of this package), `"tf"` or `"caffe"` (some of
+            `keras.applications`), or `"auto"`: "none" where the model starts with
+            `Rescaling` or `Normalization`, "imagenet" for a network of this package.
+            Defaults to `"auto"`.
         version: Integer from 1. Defaults to `None`: one above the highest there.
         top_k: Most classes to return. Defaults to `5`.
         fold: Whether batch normalization is merged into the layers before it (see

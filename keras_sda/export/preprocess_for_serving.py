@@ -8,7 +8,9 @@ from keras_sda.graph.as_functional import as_functional
 from keras_sda.graph.consumers import consumers
 from keras_sda.utils import InvalidInputError
 
-_CHOICES = ("auto", "none", "imagenet")
+# Our name -> that of keras.applications.imagenet_utils.
+_MODES = {"imagenet": "torch", "tf": "tf", "caffe": "caffe"}
+_CHOICES = ("auto", "none", *_MODES)
 
 
 def preprocess_for_serving(
@@ -22,8 +24,10 @@ def preprocess_for_serving(
         model: A functional model with one image input.
         preprocessing: `"none"`: the model takes 0..255. `"imagenet"`: scale to 0..1,
             subtract the ImageNet mean and divide by its deviation (mode "torch" of
-            Keras). `"auto"`: "none" where the first layer is `Rescaling` or
-            `Normalization`, else "imagenet".
+            Keras), as the networks of this package expect. `"tf"` and `"caffe"`: as
+            some networks of `keras.applications` expect. `"auto"`: "none" where the
+            first layer is `Rescaling` or `Normalization`, "imagenet" for a network of
+            this package.
         channels: Number of channels of the model.
 
     Returns:
@@ -31,8 +35,8 @@ def preprocess_for_serving(
         the same shape.
 
     Raises:
-        InvalidInputError: Unknown `preprocessing`, or "imagenet" (also by "auto") for a
-            model without three channels.
+        InvalidInputError: Unknown `preprocessing`, an "auto" that cannot tell, or a
+            scaling of three channels for a model that has another number.
 
     Example:
 
@@ -50,18 +54,32 @@ def preprocess_for_serving(
         )
     if preprocessing == "none":
         return lambda images: images
-    if preprocessing == "auto" and _scales_itself(model):
-        return lambda images: images
+    if preprocessing == "auto":
+        if _scales_itself(model):
+            return lambda images: images
+        if not _is_ours(model) and channels == 3:
+            raise InvalidInputError(
+                f"`preprocessing` 'auto' cannot tell what model {model.name!r} expects: "
+                "it does not start with Rescaling or Normalization and is no network of "
+                "this package. Give 'none' (it takes 0..255), 'imagenet', 'tf' (such as "
+                "MobileNetV2) or 'caffe' (such as ResNet50 of keras.applications)."
+            )
+        preprocessing = "imagenet"
     if channels != 3:
         raise InvalidInputError(
-            f"`preprocessing={preprocessing!r}` means the ImageNet mean and deviation, "
-            f"which need 3 channels; model {model.name!r} has {channels} and does not "
+            f"`preprocessing={preprocessing!r}` means the scaling of ImageNet, "
+            f"which needs 3 channels; model {model.name!r} has {channels} and does not "
             "start with Rescaling or Normalization. Give preprocessing='none' if it "
             "takes values 0..255, or start the model with keras.layers.Rescaling."
         )
     return lambda images: keras.applications.imagenet_utils.preprocess_input(
-        images, data_format="channels_last", mode="torch"
+        images, data_format="channels_last", mode=_MODES[preprocessing]
     )
+
+
+def _is_ours(model):
+    names = {layer.name for layer in as_functional(model).layers}
+    return {"stem_conv", "stage1_block1_conv1"} <= names
 
 
 def _scales_itself(model):

@@ -10,6 +10,7 @@ from keras_sda.training.make_strategy import make_strategy
 from keras_sda.training.option_parsing import add_arguments, build, define_flags
 from keras_sda.training.recipe import Recipe
 from keras_sda.training.recipes import RECIPES, default_recipe
+from keras_sda.training.resumed_options import resumed_options
 from keras_sda.training.train_classifier import train_classifier
 from keras_sda.training.train_options import TrainOptions
 from keras_sda.training.training_stream import training_stream
@@ -29,6 +30,7 @@ __all__ = [
     "evaluation_stream",
     "load_image_dataset",
     "make_strategy",
+    "resumed_options",
     "train_classifier",
     "training_stream",
 ]

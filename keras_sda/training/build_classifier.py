@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from keras_sda.applications import load_weights
 from keras_sda.utils import InvalidInputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -33,7 +34,8 @@ def build_classifier(
         image_size: Height and width in pixels.
         channels: Channels of the images.
         classes: Number of classes.
-        weights: Weight file to start from. Defaults to None, random weights.
+        weights: Weight file to start from, as in `keras_sda.applications.load_weights`.
+            Defaults to None, random weights.
         depth_attention: False builds the plain trunk. Defaults to True.
         synchronized: Whether BatchNormalization counts over all devices.
 
@@ -42,7 +44,8 @@ def build_classifier(
         float32 probabilities `[N, classes]`.
 
     Raises:
-        InvalidInputError: The constructor does not offer what was asked for.
+        InvalidInputError: The constructor does not offer what was asked for, or the
+            weight file does not fit.
 
     Example:
 
@@ -73,13 +76,12 @@ def build_classifier(
         scale, offset = 1 / 127.5, -1.0
     inputs = keras.Input((image_size, image_size, channels), name="image")
     # bfloat16 cannot tell resized pixel values apart, so this layer stays float32.
-    x = keras.layers.Rescaling(scale, offset, dtype="float32", name="rescaling")(inputs)
-    return constructor(
-        input_tensor=x,
-        weights=None if weights is None else str(weights),
-        classes=classes,
-        **options,
-    )
+    x = keras.layers.Rescaling(scale, offset, dtype="float32", name="pixel_scaling")(inputs)
+    model = constructor(input_tensor=x, weights=None, classes=classes, **options)
+    if weights is not None:
+        # Not by the constructor: those of Keras accept files that do not fit.
+        load_weights(model, weights)
+    return model
 
 
 def _accepted(constructor) -> set[str]:

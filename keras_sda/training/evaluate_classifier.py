@@ -6,6 +6,7 @@ import keras
 
 from keras_sda.training.evaluation_stream import evaluation_stream
 from keras_sda.training.load_image_dataset import load_image_dataset
+from keras_sda.training.reading_errors import reading_errors
 from keras_sda.utils import InvalidInputError, load_model
 
 
@@ -36,8 +37,8 @@ def evaluate_classifier(
         `num_images`.
 
     Raises:
-        InvalidInputError: The file is no Keras model, or its input or classes do not
-            fit the dataset.
+        InvalidInputError: The file is no Keras model, its input or classes do not fit
+            the dataset, or the dataset cannot be read.
 
     Example:
 
@@ -56,9 +57,9 @@ def evaluate_classifier(
     if len(data.class_names) > 5:
         metrics.append(keras.metrics.TopKCategoricalAccuracy(5, name="top_5_accuracy"))
     model.compile(loss=keras.losses.CategoricalCrossentropy(), metrics=metrics)
-    results = model.evaluate(
-        evaluation_stream(data, image_size, batch_size), verbose=0, return_dict=True
-    )
+    stream = evaluation_stream(data, image_size, batch_size)
+    with reading_errors(data.name, "test", data.folder):
+        results = model.evaluate(stream, verbose=0, return_dict=True)
     return {
         "num_images": data.num_test,
         **{name: float(value) for name, value in sorted(results.items())},

@@ -19,6 +19,7 @@ class ImageDataset:
         train_split: The training part.
         test_split: The test part.
         skipped_files: Files that could not be decoded and are left out.
+        folder: Where the data lies, for messages. Defaults to `""`, not in files.
 
     Example:
 
@@ -35,6 +36,7 @@ class ImageDataset:
     train_split: ImageSplit
     test_split: ImageSplit
     skipped_files: tuple[str, ...] = ()
+    folder: str = ""
 
     @property
     def num_train(self) -> int:

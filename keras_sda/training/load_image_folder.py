@@ -15,6 +15,11 @@ from keras_sda.utils import InvalidInputError
 
 _TEST_NAMES = ("test", "val", "validation")
 _TEST_SHARE = 0.2
+# Often found beside images. Other names are tried, and named when they are no image.
+_NO_IMAGE = {
+    *(".cfg", ".csv", ".db", ".htm", ".html", ".ini", ".json", ".log", ".md"),
+    *(".pdf", ".py", ".toml", ".tsv", ".txt", ".xml", ".yaml", ".yml"),
+}
 
 
 def load_image_folder(folder: str | os.PathLike, strict: bool = False) -> ImageDataset:
@@ -24,7 +29,8 @@ def load_image_folder(folder: str | os.PathLike, strict: bool = False) -> ImageD
     `folder/test/CLASS/` (or `val`, `validation`), or `folder/CLASS/` alone: then
     about a fifth of the images, chosen by a hash of their names, is the test part, the
     same one every time. Classes are numbered in alphabetical order. Every file is
-    decoded once to find damaged ones.
+    decoded once to find damaged ones; hidden files and texts (`.txt`, `.json`, `.csv`,
+    `.md`, ...) are ignored.
 
     Args:
         folder: The folder.
@@ -74,7 +80,7 @@ def load_image_folder(folder: str | os.PathLike, strict: bool = False) -> ImageD
         if strict:
             raise InvalidInputError(
                 f"`dataset`: {message} cannot be decoded as an image: {listed}. "
-                "Repair or delete them, or leave `strict` off to skip them."
+                "Repair or delete them, or leave `strict` (--strict) off to skip them."
             )
         logging.warning("Skipped %s that cannot be decoded: %s", message, listed)
     train_split, test_split = (_split(part, set(bad)) for part in (train, test))
@@ -93,6 +99,7 @@ def load_image_folder(folder: str | os.PathLike, strict: bool = False) -> ImageD
         train_split=train_split,
         test_split=test_split,
         skipped_files=tuple(bad),
+        folder=str(folder),
     )
 
 
@@ -116,8 +123,8 @@ def _list_files(root, class_names):
     files = []
     for label, name in enumerate(class_names):
         for path in (root / name).rglob("*"):
-            hidden = path.name.startswith(".") or path.name == "Thumbs.db"
-            if path.is_file() and not hidden:
+            ignored = path.name.startswith(".") or path.suffix.lower() in _NO_IMAGE
+            if path.is_file() and not ignored:
                 key = path.relative_to(root).as_posix().encode()
                 files.append((str(path), label, hashlib.sha256(key).hexdigest()))
     return sorted(files, key=lambda item: item[2])

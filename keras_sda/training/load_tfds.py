@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_sda.training.image_dataset import ImageDataset
 from keras_sda.training.image_split import ImageSplit
+from keras_sda.training.reading_errors import reading_errors
 from keras_sda.utils import InvalidInputError
 
 _MEMORY_LIMIT = 1 << 30  # bytes of uint8 pixels; larger parts are streamed
@@ -34,8 +35,8 @@ def load_tfds(
         An `ImageDataset`. Parts up to 1 GiB of equal-sized images are kept in memory.
 
     Raises:
-        InvalidInputError: The name is unknown, the data is absent, or it is not an
-            image classification dataset with a test or validation part.
+        InvalidInputError: The name is unknown, the data is absent or damaged, or it
+            is not an image classification dataset with a test or validation part.
 
     Example:
 
@@ -49,7 +50,8 @@ def load_tfds(
     shape = builder.info.features[image_key].shape
     channels = shape[-1] or 3
     train = "train" if "train" in builder.info.splits else None
-    test = _test_part(builder, label_key)
+    with reading_errors(name, "test", str(builder.data_dir)):
+        test = _test_part(builder, label_key)
     if not train or not test:
         raise InvalidInputError(
             f"`dataset` {name!r} needs a train part and a test or validation part. "
@@ -58,7 +60,10 @@ def load_tfds(
     image_shape = tuple(shape) if None not in shape else None
 
     def read(part):
-        return _read(builder, part, image_key, label_key, image_shape, label_feature)
+        with reading_errors(name, part, str(builder.data_dir)):
+            return _read(
+                builder, part, image_key, label_key, image_shape, label_feature
+            )
 
     return ImageDataset(
         name=name,
@@ -67,6 +72,7 @@ def load_tfds(
         image_shape=image_shape,
         train_split=read(train),
         test_split=read(test),
+        folder=str(builder.data_dir),
     )
 
 
@@ -90,9 +96,10 @@ def _find_builder(name, data_dir, download):
         nearest = difflib.get_close_matches(base, ["digits", *on_disk, *known], n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         raise InvalidInputError(
-            f"`dataset` {name!r} is neither in data_dir={str(data_dir)!r} nor a name "
-            f"that TensorFlow Datasets knows.{hint} Expected digits, a TensorFlow "
-            "Datasets name, or a folder with one sub-folder of images per class."
+            f"`dataset` {name!r} is neither in `data_dir` (--data_dir) {data_dir} nor "
+            f"a name that TensorFlow Datasets knows.{hint} Expected digits, a "
+            "TensorFlow Datasets name, or a folder with one sub-folder of images per "
+            "class."
         )
     if download:
         builder = tfds.builder(name, data_dir=str(data_dir), try_gcs=False)
@@ -102,21 +109,21 @@ def _find_builder(name, data_dir, download):
             raise InvalidInputError(
                 f"`dataset` {name!r} could not be downloaded ({type(error).__name__}: "
                 f"{str(error).splitlines()[0][:200] if str(error) else 'no message'})."
-                f" {_where_to_put(name, data_dir)}"
+                f" {_ways_out(name, data_dir)}"
             ) from error
         return builder
     raise InvalidInputError(
-        f"`dataset` {name!r} is not prepared in data_dir={str(data_dir)!r}. "
-        f"{_where_to_put(name, data_dir)} Or add --download."
+        f"`dataset` {name!r} is not prepared in {data_dir}. {_ways_out(name, data_dir)}"
     )
 
 
-def _where_to_put(name, data_dir):
+def _ways_out(name, data_dir):
     return (
-        f"Point --data_dir (or the environment variable TFDS_DATA_DIR) at the folder "
-        f"that holds {re.split('[:/]', name)[0]}/, or put the original archive into "
-        f"{data_dir / 'downloads' / 'manual'} and add --download, or use --dataset "
-        "digits, which needs no file."
+        "Point `data_dir` (--data_dir, or the environment variable TFDS_DATA_DIR) at "
+        f"the folder that holds {re.split('[:/]', name)[0]}/; or set `download` "
+        "(--download), which first looks for the original archive in "
+        f"{data_dir / 'downloads' / 'manual'}; or use --dataset digits, which needs "
+        "no file."
     )
 
 

@@ -1,26 +1,19 @@
 """The folder of one training run: may it be used, and what does it hold?"""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import shutil
 import uuid
+from collections.abc import Iterator
 
 from keras_sda.training.train_options import TrainOptions
 from keras_sda.utils import InvalidInputError, atomic_write
 
-# What may differ between a run and its continuation without changing the result.
-_FREE = {
-    "data_dir",
-    "deterministic",
-    "download",
-    "output",
-    "overwrite",
-    "resume",
-    "strategy",
-    "strict",
-    "virtual_devices",
-}
+# May differ between a run and its continuation: the data may have moved (it is up to
+# the user that it is the same), and `strict` can only stop a run, not change it.
+_FREE = {"data_dir", "download", "output", "overwrite", "resume", "strict"}
 _OWN = {
     "backup",
     "best.weights.h5",
@@ -31,6 +24,7 @@ _OWN = {
     "metrics.json",
     "model.keras",
     "options.json",
+    "skipped_files.txt",
 }
 
 
@@ -42,11 +36,12 @@ def check_output(options: TrainOptions) -> pathlib.Path:
             with those of the run in the folder when resuming.
 
     Returns:
-        The folder, which exists and can be written. Nothing in it has changed.
+        The folder. It may not exist yet; nothing on the disk has changed.
 
     Raises:
-        InvalidInputError: The folder holds files and neither `resume` nor `overwrite`
-            is set, or the run in it had other options.
+        InvalidInputError: The folder holds a run and neither `resume` nor `overwrite`
+            is set, it holds other files, it holds no run to resume, or the run in it
+            had other options.
         OSError: The folder cannot be written.
 
     Example:
@@ -61,47 +56,112 @@ def check_output(options: TrainOptions) -> pathlib.Path:
         raise InvalidInputError(
             f"`output` must be a folder. Received a file: {options.output!r}."
         )
-    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-    if names and options.resume:
-        stored = folder / "options.json"
-        if not stored.is_file():
+    if options.resume:
+        _compare(folder, read_run(folder), options)
+    elif folder.is_dir() and any(folder.iterdir()):
+        names = sorted(path.name for path in folder.iterdir())
+        listed = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        if not _holds_run(folder):
             raise InvalidInputError(
-                f"`resume`: {folder} holds no training run (no options.json). Give "
-                "the folder of an interrupted run."
+                f"`output` {folder} holds other files ({listed}) and no training run; "
+                "name a new folder."
             )
-        _compare(stored, options)
-    elif names and not options.overwrite:
-        raise InvalidInputError(
-            f"`output` {folder} is not empty (it holds {', '.join(names[:3])}"
-            f"{', ...' if len(names) > 3 else ''}). Add --resume to continue that run, "
-            "--overwrite to replace it, or choose another folder."
-        )
+        if not options.overwrite:
+            raise InvalidInputError(
+                f"`output` {folder} is not empty: it holds a run ({listed}). Add "
+                "`resume` (--resume) to continue that run, `overwrite` (--overwrite) "
+                "to replace it, or name another folder."
+            )
     _check_writable(folder)
     return folder
 
 
-def claim_output(folder: pathlib.Path, options: TrainOptions) -> None:
-    """Deletes an earlier run with `overwrite`, and stores the options.
+@contextlib.contextmanager
+def claim_output(folder: pathlib.Path, options: TrainOptions) -> Iterator[None]:
+    """Makes the folder, deletes an earlier run with `overwrite`, stores the options.
+
+    Use it around everything that writes. When that fails before the first backup is
+    written, a folder that held no run before is left as it was, so that the corrected
+    command can use it. An interruption leaves everything for `resume`.
 
     Args:
         folder: What `check_output` returned.
         options: Written to `options.json`. Files that no run has made are kept.
     """
+    held_run = _holds_run(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     if options.overwrite:
-        for name in _OWN:
-            path = folder / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-    with atomic_write(folder / "options.json") as temporary:
-        temporary.write_text(json.dumps(dataclasses.asdict(options), indent=2) + "\n")
+        _delete_run(folder)
+    try:
+        with atomic_write(folder / "options.json") as temporary:
+            stored = json.dumps(dataclasses.asdict(options), indent=2)
+            temporary.write_text(f"{stored}\n")
+        yield
+    except Exception:
+        if not held_run and not any((folder / "backup").glob("*.weights.h5*")):
+            _delete_run(folder)
+            with contextlib.suppress(OSError):  # not empty, or not made either
+                for path in made:
+                    path.rmdir()
+        raise
+
+
+def read_run(folder: pathlib.Path) -> dict:
+    """The options of the run in a folder, for `resume`.
+
+    Args:
+        folder: The output folder of the run.
+
+    Returns:
+        The contents of `options.json`.
+
+    Raises:
+        InvalidInputError: There is no run, or its options cannot be read.
+    """
+    stored = folder / "options.json"
+    if not stored.is_file():
+        raise InvalidInputError(
+            f"`resume` (--resume): there is no training run in `output` {folder} (no "
+            "options.json). Leave `resume` out to start one, or correct `output` "
+            "(--output)."
+        )
+    try:
+        run = json.loads(stored.read_text())
+        if not isinstance(run, dict) or not {"model", "dataset"} <= set(run):
+            raise ValueError("not the options of a run")
+    except ValueError as error:
+        raise InvalidInputError(
+            f"`resume` (--resume): {stored} is damaged ({error}). Start again in "
+            "another folder."
+        ) from error
+    return run
+
+
+def existing_part(folder: pathlib.Path) -> pathlib.Path:
+    """The folder itself, or the nearest one above that exists."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _holds_run(folder) -> bool:
+    try:
+        return bool(read_run(folder))
+    except InvalidInputError:
+        return False
+
+
+def _delete_run(folder):
+    for name in _OWN:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _check_writable(folder):
-    probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
+    probe = existing_part(folder) / f".probe-{uuid.uuid4().hex[:8]}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
@@ -112,13 +172,7 @@ def _check_writable(folder):
         ) from error
 
 
-def _compare(stored, options):
-    try:
-        before = json.loads(stored.read_text())
-    except ValueError as error:
-        raise InvalidInputError(
-            f"`resume`: {stored} is damaged ({error}). Start again with `overwrite`."
-        ) from error
+def _compare(folder, before, options):
     different = [
         f"{name} was {before.get(name)!r}, now {value!r}"
         for name, value in dataclasses.asdict(options).items()
@@ -126,6 +180,6 @@ def _compare(stored, options):
     ]
     if different:
         raise InvalidInputError(
-            f"`resume`: the run in {stored.parent} had other options: "
+            f"`resume` (--resume): the run in {folder} had other options: "
             f"{'; '.join(different)}. Give the same ones, or start another run."
         )

@@ -50,7 +50,7 @@ def repair_backup(backup_dir: str | os.PathLike, steps_per_epoch: int) -> int:
         if steps is None:
             raise InvalidInputError(
                 f"The backup in {folder} cannot be read: {latest.name} and its copy "
-                "are damaged. Start again with `overwrite`."
+                "are damaged. Start again with `overwrite` (--overwrite)."
             )
         with atomic_write(latest) as temporary:
             shutil.copyfile(previous, temporary)

@@ -8,6 +8,8 @@ import uuid
 
 import keras
 
+from keras_sda.training.output_folder import existing_part
+
 # Per parameter: best weights, the new backup, the copy of the one before.
 _BYTES_PER_PARAMETER = 40
 _BYTES_PER_VARIABLE = 16384  # HDF5 keeps some kilobytes for each
@@ -45,10 +47,10 @@ def check_free_space(folder: str | os.PathLike, model: keras.Model) -> None:
     """Raises `OSError` when the files of one epoch do not fit into a folder.
 
     Args:
-        folder: An existing folder.
+        folder: A folder. Where it is absent, the one above it counts.
         model: The model that is trained; its size decides.
     """
-    folder = pathlib.Path(folder)
+    folder = existing_part(pathlib.Path(folder))
     needed = _BYTES_PER_PARAMETER * model.count_params()
     needed += _BYTES_PER_VARIABLE * len(model.weights)
     free = shutil.disk_usage(folder).free
@@ -57,8 +59,8 @@ def check_free_space(folder: str | os.PathLike, model: keras.Model) -> None:
     if reason:
         raise OSError(
             f"`output` {folder}: {reason}, about {needed / 1e6:.0f} MB are needed for "
-            "weights and backups. Free some space, then continue with `resume`, or "
-            "choose another folder."
+            "weights and backups. Free some space, then start again (with `resume`, "
+            "--resume, where a run was interrupted), or choose another folder."
         )
 
 

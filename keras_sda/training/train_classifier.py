@@ -3,9 +3,7 @@
 import contextlib
 import dataclasses
 import json
-import pathlib
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -23,10 +21,9 @@ from keras_sda.training.load_image_dataset import load_image_dataset
 from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.training.make_schedule import make_schedule
 from keras_sda.training.make_strategy import make_strategy
-from keras_sda.training.output_folder import (
-    check_output,
-    claim_output,
-)
+from keras_sda.training.output_folder import check_output, claim_output
+from keras_sda.training.part_in_use import PartInUse
+from keras_sda.training.reading_errors import reading_errors
 from keras_sda.training.recipes import RECIPES, default_recipe
 from keras_sda.training.repair_backup import repair_backup
 from keras_sda.training.seed_per_epoch import SeedPerEpoch
@@ -49,7 +46,9 @@ def train_classifier(
     The folder `options.output` then holds `model.keras` (final weights, no
     optimizer, takes pixels from 0 to 255), `best.weights.h5` (epoch of the best test
     accuracy, so that number is optimistic), `history.csv`, `metrics.json`,
-    `labels.txt`, `options.json`, `logs/` for TensorBoard and `curves.png`.
+    `labels.txt`, `options.json`, `logs/` for TensorBoard, `curves.png` and, where files
+    could not be decoded, their names in `skipped_files.txt`. A run that fails before
+    its first backup leaves nothing behind.
 
     Args:
         options: What to train, on what, how and where to.
@@ -78,10 +77,10 @@ def train_classifier(
     from keras_sda.applications import get_model
 
     constructor = get_model(options.model)
-    if options.weights and not pathlib.Path(options.weights).is_file():
-        raise InvalidInputError(
-            f"`weights` must be an existing file. Received: {options.weights!r}."
-        )
+    folder = check_output(options)
+    if options.resume and (folder / "metrics.json").is_file():
+        log(f"The run in {folder} is complete; nothing to resume.")
+        return json.loads((folder / "metrics.json").read_text())
     make_deterministic(options, log)
     strategy = make_strategy(options.strategy, options.virtual_devices)
     dataset = load_image_dataset(
@@ -92,10 +91,6 @@ def train_classifier(
         max_train_examples=options.max_train_examples,
     )
     run = _resolve(options, dataset, strategy)
-    folder = check_output(options)
-    if options.resume and (folder / "metrics.json").is_file():
-        log(f"The run in {folder} is complete; nothing to resume.")
-        return json.loads((folder / "metrics.json").read_text())
     with _dtype_policy(options.mixed_precision), strategy.scope():
         keras.utils.set_random_seed(options.seed)
         model = build_classifier(
@@ -110,13 +105,15 @@ def train_classifier(
         check_free_space(folder, model)
         steps = steps_per_epoch(dataset, run.batch_size)
         _compile(model, run, steps)
-        claim_output(folder, options)
-        with _readable_data_errors():
+    # Only now, when data, model and weights are known to be good.
+    with claim_output(folder, options):
+        _write_skipped(dataset, folder)
+        with _dtype_policy(options.mixed_precision), strategy.scope():
             history, best = _fit(model, dataset, run, options, folder, steps, log)
-        results = _evaluate(model, dataset, run)
-    return _write_results(
-        model, dataset, run, options, strategy, folder, history, best, results
-    )
+            results = _evaluate(model, dataset, run)
+        return _write_results(
+            model, dataset, run, options, strategy, folder, history, best, results
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,18 +161,6 @@ def _resolve(options, dataset, strategy) -> _Run:
 
 
 @contextlib.contextmanager
-def _readable_data_errors():
-    """Turns a data check that fails inside TensorFlow into a plain message."""
-    try:
-        yield
-    except Exception as error:
-        found = re.search(r"`dataset` [^\n]* label out of range[^\n.]*\.", str(error))
-        if found is None:
-            raise
-        raise InvalidInputError(f"{found[0]} Correct the data.") from error
-
-
-@contextlib.contextmanager
 def _dtype_policy(name):
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
@@ -211,14 +196,11 @@ def _fit(model, dataset, run, options, folder, steps, log):
         log(f"Resuming after {start} of {run.epochs} epochs.")
     history = HistoryFile(folder / "history.csv", start)
     best = BestWeights(folder / "best.weights.h5", history)
-    hint = (
-        f"Try a lower learning rate (it was {run.learning_rate:g}), a smaller "
-        "--batch_size, or float32 instead of mixed precision. The backup of the last "
-        f"complete epoch is kept in {backup_dir}."
-    )
+    part = PartInUse()
     callbacks = [
+        part,
         SpaceGuard(folder),
-        StopOnNaN(hint),
+        StopOnNaN(lambda: _advice(run, backup_dir)),
         SeedPerEpoch(options.seed),
         best,
     ]
@@ -233,24 +215,41 @@ def _fit(model, dataset, run, options, folder, steps, log):
             str(backup_dir), double_checkpoint=True, delete_checkpoint=False
         )
     )
-    model.fit(
-        training_stream(
-            dataset,
-            run.recipe,
-            run.image_size,
-            run.batch_size,
-            run.epochs,
-            seed=options.seed,
-            start_epoch=start,
-            augmentation=run.augmentation,
-        ),
-        epochs=run.epochs,
-        steps_per_epoch=steps,
-        shuffle=False,  # the stream is shuffled; Keras warns otherwise
-        validation_data=evaluation_stream(dataset, run.image_size, run.batch_size),
-        callbacks=callbacks,
+    stream = training_stream(
+        dataset,
+        run.recipe,
+        run.image_size,
+        run.batch_size,
+        run.epochs,
+        seed=options.seed,
+        start_epoch=start,
+        augmentation=run.augmentation,
     )
+    with reading_errors(dataset.name, lambda: part.name, dataset.folder):
+        model.fit(
+            stream,
+            epochs=run.epochs,
+            steps_per_epoch=steps,
+            shuffle=False,  # the stream is shuffled; Keras warns otherwise
+            validation_data=evaluation_stream(dataset, run.image_size, run.batch_size),
+            callbacks=callbacks,
+        )
     return history, best
+
+
+def _advice(run, backup_dir):
+    """What to do after a divergence, with the backup only where there is one."""
+    weights, lower = backup_dir / "latest.weights.h5", run.learning_rate / 10
+    text = (
+        f"Try a lower `learning_rate` (it was {run.learning_rate:g}), a smaller "
+        "`batch_size` (--batch_size), or float32 instead of mixed precision."
+    )
+    if not weights.is_file():
+        return f"{text} There is no backup yet, so start again."
+    return (
+        f"{text} To go on from the last good epoch, train with --weights {weights} "
+        f"--learning_rate {lower:g} --output NEW (a new folder)."
+    )
 
 
 def _tensorboard(log_dir):
@@ -263,8 +262,15 @@ def _tensorboard(log_dir):
 
 def _evaluate(model, dataset, run):
     data = evaluation_stream(dataset, run.image_size, run.batch_size)
-    results = model.evaluate(data, verbose=0, return_dict=True)
+    with reading_errors(dataset.name, "test", dataset.folder):
+        results = model.evaluate(data, verbose=0, return_dict=True)
     return {name: float(value) for name, value in results.items()}
+
+
+def _write_skipped(dataset, folder):
+    if dataset.skipped_files:
+        with atomic_write(folder / "skipped_files.txt") as temporary:
+            temporary.write_text("\n".join(dataset.skipped_files) + "\n")
 
 
 def _write_results(

@@ -53,7 +53,8 @@ class TrainOptions:
             deterministic kernels too, which a GPU needs and which may be slower.
             False does neither.
         strict: Stop at a damaged image instead of skipping it.
-        resume: Continue an interrupted run in `output`.
+        resume: Continue an interrupted run in `output`; the options that shape the
+            result must be those of the run. `resumed_options` reads them for you.
         overwrite: Delete what an earlier run left in `output`.
         output: Folder of the results.
 
@@ -161,13 +162,13 @@ class TrainOptions:
             )
         if self.virtual_devices and self.strategy != "mirrored":
             raise InvalidInputError(
-                "`virtual_devices` needs strategy='mirrored'. "
+                "`virtual_devices` needs `strategy` mirrored (--strategy mirrored). "
                 f"Received: strategy={self.strategy!r}."
             )
         if self.resume and self.overwrite:
             raise InvalidInputError(
-                "`resume` and `overwrite` exclude each other: the first keeps the run "
-                "in `output`, the second deletes it. Give one of them."
+                "`resume` (--resume) and `overwrite` (--overwrite) exclude each other: "
+                "the first keeps the run in `output`, the second deletes it."
             )
         for name in ("model", "dataset", "output"):
             if not getattr(self, name):

@@ -158,6 +158,9 @@ def _images_of_epoch(dataset, epoch, count, base):
 
     split = dataset.train_split
     if split.stream is not None:
+        # The seed of this function's graph alone. With the seed 0, TensorFlow would
+        # compare our tensor to 0 in Python; and the order must not depend on it.
+        tf.compat.v1.set_random_seed(1)
         key = tf.cast(tf.random.experimental.stateless_fold_in(base, epoch), tf.int64)
         shuffled = split.stream.shuffle(
             min(split.num_examples, _SHUFFLE_BUFFER),

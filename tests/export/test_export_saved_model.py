@@ -87,11 +87,13 @@ def test_logits_unfolded_and_two_channels(tmp_path):
     assert sorted(signature_tensors(export)) == ["serve_images", "serving_default"]
 
 
-def test_auto_preprocessing_is_none_after_rescaling_else_imagenet(tmp_path):
+def test_auto_preprocessing(tmp_path):
+    """None after Rescaling, ImageNet for our networks, else it has to be said."""
     import tensorflow as tf
 
     images = np.random.default_rng(0).integers(0, 256, (2, 40, 36, 3), "uint8")
-    for model, same_as in ((build(rescale=True), "none"), (build(), "imagenet")):
+    ours = vary(SDAResNet20(input_shape=SHAPE, classes=4), "imagenet")
+    for model, same_as in ((build(rescale=True), "none"), (ours, "imagenet")):
         loaded = [
             tf.saved_model.load(export_saved_model(model, tmp_path, preprocessing=p))
             for p in ("auto", same_as)
@@ -101,6 +103,8 @@ def test_auto_preprocessing_is_none_after_rescaling_else_imagenet(tmp_path):
             for item in loaded
         )
         np.testing.assert_array_equal(a, b)
+    with pytest.raises(InvalidInputError, match="cannot tell"):
+        export_saved_model(build(), tmp_path)
 
 
 def test_portable_export_runs_without_onednn(tmp_path):
@@ -238,7 +242,7 @@ def test_refuses_models(name, tmp_path):
         ({"labels": ["a", "b"]}, "holds 2 names, but the model has 4 outputs"),
         ({"labels": ["a", "", "c", "d"]}, "name 1 is ''"),
         ({"labels": "missing.txt"}, "missing.txt cannot be read"),
-        ({"preprocessing": "caffe"}, "`preprocessing` must be one of"),
+        ({"preprocessing": "torch"}, "`preprocessing` must be one of"),
         ({"top_k": 0}, "`top_k`"),
         ({"version": 0}, "`version`"),
         ({"version": 3}, "exists. Leave `version` out"),
@@ -247,7 +251,9 @@ def test_refuses_models(name, tmp_path):
 def test_refuses_arguments(arguments, message, tmp_path):
     (tmp_path / "out" / "3").mkdir(parents=True)
     with pytest.raises(InvalidInputError, match=message):
-        export_saved_model(build(), tmp_path / "out", **arguments)
+        export_saved_model(
+            build(), tmp_path / "out", **{"preprocessing": "none", **arguments}
+        )
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["3"]
     assert not any((tmp_path / "out" / "3").iterdir())
 

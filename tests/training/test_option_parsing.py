@@ -66,7 +66,7 @@ def test_mapping_with_unknown_name():
         ({"augmentation": "kerascv"}, "Did you mean 'keras_cv'"),
         ({"mixed_precision": "bf16"}, "`mixed_precision` must be one of"),
         ({"seed": -1}, "`seed` must be from 0"),
-        ({"virtual_devices": 2}, "needs strategy='mirrored'"),
+        ({"virtual_devices": 2}, "needs `strategy` mirrored"),
         ({"virtual_devices": -2}, "`virtual_devices` must be 0"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"output": ""}, "`output` must not be empty"),

@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 
 import keras
 import numpy as np
@@ -51,7 +52,7 @@ def test_saved_model_takes_raw_pixels_and_has_no_optimizer(finished):
     folder, metrics = finished
     model = keras.saving.load_model(folder / "model.keras")
     assert not model.compiled and model.output.dtype == "float32"
-    assert model.layers[1].name == "rescaling"
+    assert model.layers[1].name == "pixel_scaling"
     probabilities = model.predict(np.full((2, 32, 32, 1), 255.0), verbose=0)
     np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-3)
     model.load_weights(folder / "best.weights.h5")
@@ -106,20 +107,101 @@ def test_overwrite_keeps_foreign_files(finished, tmp_path):
 
 def test_resume_where_there_is_no_run(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"x")
-    with pytest.raises(InvalidInputError, match="no options.json"):
+    with pytest.raises(InvalidInputError, match="no options.json.*Leave `resume` out"):
         train_tiny(tmp_path, resume=True)
 
 
-def test_divergence_stops_and_keeps_the_backup(tmp_path):
-    message = r"diverged.* in epoch \d+, step \d+.*lower learning rate.*backup"
+def inject(monkeypatch, on_epoch_begin):
+    """Runs a function at the start of every epoch."""
+    module = sys.modules["keras_sda.training.train_classifier"]
+
+    class Injector(module.SeedPerEpoch):
+        def on_epoch_begin(self, epoch, logs=None):
+            super().on_epoch_begin(epoch, logs)
+            on_epoch_begin(self.model, epoch)
+
+    monkeypatch.setattr(module, "SeedPerEpoch", Injector)
+
+
+def test_divergence_in_the_first_epoch_leaves_nothing(tmp_path):
+    message = r"diverged.* in epoch 1, step \d+.*lower `learning_rate`.*no backup yet"
     with pytest.raises(InvalidInputError, match=message):
         train_tiny(tmp_path / "run", learning_rate=1e37)
-    assert not (tmp_path / "run" / "model.keras").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_divergence_later_says_how_to_go_on(tmp_path, monkeypatch, ema):
+    def spoil(model, epoch):
+        if epoch == 1:
+            model.get_layer("classifier").bias.assign([np.inf] * 10)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as context:
+        inject(context, spoil)
+        with pytest.raises(InvalidInputError, match="in epoch 2") as error:
+            train_tiny(run, learning_rate=0.5, ema=ema)
+    words = str(error.value).split()
+    weights = words[words.index("--weights") + 1]
+    rate = words[words.index("--learning_rate") + 1]
+    assert len(read_history(run / "history.csv")) == 1
+    backup = str(run / "backup" / "latest.weights.h5")
+    assert (weights, rate) == (backup, "0.05")
+    metrics = train_tiny(
+        tmp_path / "new", weights=weights, learning_rate=float(rate), ema=ema, epochs=1
+    )
+    assert metrics["options"]["weights"] == backup
+
+
+def test_resume_of_a_run_that_was_interrupted_before_its_first_backup(
+    tmp_path, monkeypatch
+):
+    def interrupt(model, epoch):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        inject(context, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(tmp_path / "run", epochs=1)
+    assert not (tmp_path / "run" / "backup").exists()
+    metrics = train_tiny(tmp_path / "run", epochs=1, resume=True)
+    assert metrics["epochs"] == 1 and (tmp_path / "run" / "model.keras").is_file()
+
+
+def test_skipped_files_are_all_named(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for index in range(20):
+            pixels = np.full((32, 32, 3), index, "uint8")
+            path = tmp_path / "pets" / name / f"{index}.png"
+            keras.utils.save_img(path, pixels, scale=False)
+    bad = [tmp_path / "pets" / "cat" / f"bad{index}.jpg" for index in range(7)]
+    for path in bad:
+        path.write_bytes(b"no image")
+    run = tmp_path / "run"
+    metrics = train_tiny(
+        run, dataset=str(tmp_path / "pets"), image_size=32, batch_size=8, epochs=1
+    )
+    assert metrics["skipped_files"] == 7
+    names = (run / "skipped_files.txt").read_text().splitlines()
+    assert names == sorted(map(str, bad))
+
+
+def test_damaged_stream_in_fit(tmp_path, shared_data):
+    source = shared_data / "imagenette_mini" / "1.0.0"
+    folder = tmp_path / "data" / "imagenette_mini" / "1.0.0"
+    folder.mkdir(parents=True)
+    for path in source.iterdir():
+        cut = "-train." in path.name
+        (folder / path.name).write_bytes(path.read_bytes()[: 400000 if cut else None])
+    message = f"'imagenette_mini': the train part in .*{folder}.*copy the dataset again"
+    options = {"dataset": "imagenette_mini", "data_dir": str(tmp_path / "data")}
+    with pytest.raises(InvalidInputError, match=message):
+        train_tiny(tmp_path / "run", **options, image_size=32, seed=0)
+    assert not (tmp_path / "run").exists()
 
 
 def test_wrong_label_in_a_stream(tmp_path, monkeypatch):
-    import sys
-
     import tensorflow as tf
 
     module = sys.modules["keras_sda.training.train_classifier"]
@@ -144,7 +226,7 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(OSError, match="Free some space"):
         train_tiny(tmp_path / "full")
-    assert not list((tmp_path / "full").iterdir())
+    assert not (tmp_path / "full").exists()
 
 
 def test_disk_that_fills_up_in_the_second_epoch(run_python, tmp_path):
@@ -177,9 +259,11 @@ def test_unusable_arguments_leave_no_folder(tmp_path):
     output = str(tmp_path / "run")
     with pytest.raises(InvalidInputError, match="SDAResNet20"):
         train_classifier(TrainOptions(model="SDAResNet21", output=output))
-    with pytest.raises(InvalidInputError, match="`weights` must be an existing file"):
+    with pytest.raises(InvalidInputError, match="`weights` names a file that does not"):
         train_classifier(TrainOptions(weights="absent.weights.h5", output=output))
-    with pytest.raises(InvalidInputError, match="not prepared in data_dir"):
+    with pytest.raises(InvalidInputError, match="No weights are published under"):
+        train_classifier(TrainOptions(weights="imagenet", output=output))
+    with pytest.raises(InvalidInputError, match="is not prepared in"):
         train_classifier(
             TrainOptions(dataset="mnist", data_dir=str(tmp_path), output=output)
         )
@@ -197,13 +281,25 @@ def test_start_weights(finished, tmp_path):
     assert metrics["options"]["weights"] == best
 
 
+def test_start_weights_that_do_not_fit_a_network_of_keras(finished, tmp_path):
+    options = {"model": "MobileNet", "output": str(tmp_path / "run")}
+    with pytest.raises(InvalidInputError, match="best.weights.h5"):
+        best = str(finished[0] / "best.weights.h5")
+        train_classifier(TrainOptions(weights=best, **options))
+    assert not (tmp_path / "run").exists()
+
+
 def test_absl_program(run_python, tmp_path):
     program = "applications/train_classifier.py"
     text = run_python([program, "--help"], check=False).stdout
     assert "--[no]download" in text and "--batch_size" in text
-    result = run_python(
-        [program, "--epochs=0", f"--output={tmp_path / 'run'}"], check=False
-    )
-    assert result.returncode == 1
-    assert "`epochs` must be greater than 0" in result.stderr
-    assert "Traceback" not in result.stderr
+    for flag, message in (
+        ("--epochs=0", "`epochs` must be greater than 0"),
+        ("--epochs=many", "--epochs=many"),
+    ):
+        result = run_python(
+            [program, flag, f"--output={tmp_path / 'run'}"], check=False
+        )
+        assert result.returncode == 2
+        assert message in result.stderr.splitlines()[-1]
+        assert "Traceback" not in result.stderr

@@ -1,6 +1,7 @@
 import dataclasses
 import importlib.util
 
+import keras
 import numpy as np
 import pytest
 
@@ -64,6 +65,16 @@ def test_batches_depend_on_seed_epoch_and_step_alone(kind, augmentation):
     assert images.shape == (8, 32, 32, 3) and images.dtype == "float32"
     assert images.min() >= 0 and images.max() <= 255
     np.testing.assert_allclose(labels.sum(-1), 1, atol=1e-5)
+
+
+def test_order_of_a_stream_is_free_of_the_global_seed():
+    data, recipe = colour_dataset("stream"), RECIPES["modern"]
+    orders = []
+    for seed in (0, 9):
+        keras.utils.set_random_seed(seed)
+        orders.append(batches(data, recipe, seed=0))
+    assert same(*orders)
+    assert not same(orders[0][:3], orders[0][3:6])
 
 
 def test_every_image_comes_once_per_epoch():

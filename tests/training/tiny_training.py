@@ -21,23 +21,22 @@ def tiny_network(
 ):
     """Two convolutions, depth attention over them, dropout, a classifier."""
     options = {"synchronized": True} if synchronized else {}
-    x = keras.layers.Conv2D(8, 3, strides=4, padding="same")(input_tensor)
-    first = keras.layers.BatchNormalization(**options)(x)
-    x = keras.layers.Conv2D(8, 3, padding="same")(keras.layers.ReLU()(first))
-    second = keras.layers.BatchNormalization(**options)(x)
+    conv, norm = keras.layers.Conv2D, keras.layers.BatchNormalization
+    x = conv(8, 3, strides=4, padding="same", name="conv_1")(input_tensor)
+    first = norm(**options, name="norm_1")(x)
+    x = conv(8, 3, padding="same", name="conv_2")(keras.layers.ReLU()(first))
+    second = norm(**options, name="norm_2")(x)
     x = second
     if depth_attention:
-        x = SelectiveDepthAttention(min_width=8, synchronized=synchronized)(
-            [first, second]
-        )
+        x = SelectiveDepthAttention(
+            min_width=8, synchronized=synchronized, name="attention"
+        )([first, second])
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
     x = keras.layers.Dropout(DROPOUT)(x)
-    outputs = keras.layers.Dense(classes, activation="softmax", dtype="float32")(x)
-    source = keras.utils.get_source_inputs(input_tensor)
-    model = keras.Model(source, outputs)
-    if weights:
-        model.load_weights(weights)
-    return model
+    outputs = keras.layers.Dense(
+        classes, activation="softmax", dtype="float32", name="classifier"
+    )(x)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), outputs)
 
 
 def train_tiny(output, log=None, **options):

@@ -1,0 +1,54 @@
+"""The options of an interrupted run, read from its folder."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+
+from keras_sda.training.output_folder import read_run
+from keras_sda.training.train_options import TrainOptions
+from keras_sda.utils import InvalidInputError
+
+
+def resumed_options(output: str | os.PathLike, given: Mapping) -> TrainOptions:
+    """Makes the options that continue the run in a folder.
+
+    Use it for `keras-sda train --resume`, where only the folder needs to be named.
+    An option in `given` wins; `train_classifier` then refuses those that differ from
+    the run and would change its result.
+
+    Args:
+        output: Folder of the interrupted run.
+        given: The options that the user has set, by name. May be empty.
+
+    Returns:
+        `TrainOptions` with `resume=True`.
+
+    Raises:
+        InvalidInputError: The folder holds no run, its options cannot be read, or
+            `given` holds a name that is not an option.
+
+    Example:
+
+    ```python
+    options = resumed_options("runs/digits", {})
+    metrics = train_classifier(options)
+    ```
+    """
+    names = {field.name for field in dataclasses.fields(TrainOptions)}
+    unknown = sorted(set(given) - names)
+    if unknown:
+        raise InvalidInputError(
+            f"Unknown option(s) {unknown}. Expected names from: "
+            f"{', '.join(sorted(names))}."
+        )
+    stored = read_run(pathlib.Path(output))
+    kept = {name: value for name, value in stored.items() if name in names}
+    kept["overwrite"] = False  # it was done when the run began
+    try:
+        return TrainOptions(**{**kept, **given, "output": str(output), "resume": True})
+    except TypeError as error:
+        raise InvalidInputError(
+            f"`resume` (--resume): options.json in {output} is damaged ({error}). "
+            "Start again in another folder."
+        ) from error
