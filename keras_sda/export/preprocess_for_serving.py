@@ -59,10 +59,11 @@ def preprocess_for_serving(
             return lambda images: images
         if not _is_ours(model) and channels == 3:
             raise InvalidInputError(
-                f"`preprocessing` 'auto' cannot tell what model {model.name!r} expects: "
-                "it does not start with Rescaling or Normalization and is no network of "
-                "this package. Give 'none' (it takes 0..255), 'imagenet', 'tf' (such as "
-                "MobileNetV2) or 'caffe' (such as ResNet50 of keras.applications)."
+                f"`preprocessing` 'auto' cannot tell what model {model.name!r} "
+                "expects: it does not start with Rescaling or Normalization and is no "
+                "network of this package. Give 'none' (it takes 0..255), 'imagenet', "
+                "'tf' (such as MobileNetV2) or 'caffe' (such as ResNet50 of "
+                "keras.applications)."
             )
         preprocessing = "imagenet"
     if channels != 3:

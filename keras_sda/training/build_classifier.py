@@ -76,7 +76,9 @@ def build_classifier(
         scale, offset = 1 / 127.5, -1.0
     inputs = keras.Input((image_size, image_size, channels), name="image")
     # bfloat16 cannot tell resized pixel values apart, so this layer stays float32.
-    x = keras.layers.Rescaling(scale, offset, dtype="float32", name="pixel_scaling")(inputs)
+    x = keras.layers.Rescaling(scale, offset, dtype="float32", name="pixel_scaling")(
+        inputs
+    )
     model = constructor(input_tensor=x, weights=None, classes=classes, **options)
     if weights is not None:
         # Not by the constructor: those of Keras accept files that do not fit.
