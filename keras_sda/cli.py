@@ -1,4 +1,4 @@
-"""The command line: `keras-sda train | evaluate | export | predict | profile`."""
+"""The command line `keras-sda`: train, evaluate, export, predict, profile, list."""
 
 import argparse
 import json
@@ -64,11 +64,18 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="keras-sda",
         description="Keras networks that adapt to scale and to budget: train, "
-        "evaluate, export, predict, profile.",
+        "evaluate, export, predict, profile, list.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_evaluate, _add_export, _add_predict, _add_profile):
+    for add in (
+        _add_train,
+        _add_evaluate,
+        _add_export,
+        _add_predict,
+        _add_profile,
+        _add_list,
+    ):
         add(commands)
     return parser
 
@@ -286,6 +293,34 @@ def _add_profile(commands):
         "--batch_size", type=int, default=1, metavar="N", help="For --latency."
     )
     parser.add_argument("--json", action="store_true", help="Print JSON.")
+
+
+def _add_list(commands):
+    parser = _command(
+        commands,
+        "list",
+        _list,
+        "Show the networks of this package and their sizes",
+        "keras-sda list",
+    )
+    parser.add_argument("--json", action="store_true", help="Print JSON.")
+
+
+def _list(options):
+    from keras_sda.applications import list_models
+    from keras_sda.applications.presets import PRESETS
+
+    rows = {name: PRESETS[name] for name in list_models()}
+    if options.json:
+        _show(json.dumps(rows, indent=2))
+        return
+    _show(f"{'network':16} {'blocks':16} {'parameters':>12} {'MACs':>16} {'top-1':>6}")
+    for name, row in rows.items():
+        blocks = ", ".join(map(str, row["stackwise_num_blocks"]))
+        top1 = row.get("published_top1", "")
+        _show(f"{name:16} {blocks:16} {row['params']:12,} {row['macs']:16,} {top1:>6}")
+    _show("Trainable parameters; MACs for one image of 224 pixels (CIFAR forms: 32).")
+    _show("top-1: published by the authors on ImageNet, in percent; not repeated here.")
 
 
 def _shape(text):

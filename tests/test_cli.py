@@ -47,7 +47,7 @@ def fails(capsys, *arguments):
 
 
 def test_help_of_every_command(capsys):
-    for command in ("train", "evaluate", "export", "predict", "profile"):
+    for command in ("train", "evaluate", "export", "predict", "profile", "list"):
         with pytest.raises(SystemExit) as stop:
             cli.main([command, "--help"])
         assert stop.value.code == 0
@@ -85,6 +85,15 @@ def test_profile(capsys, model_file):
     assert cli.main(["profile", *arguments]) == 0
     assert "(48, 48, 16)" in capsys.readouterr().out
     assert cli.main(["profile", "MobileNetV3Small"]) == 0
+
+
+def test_list(capsys):
+    assert cli.main(["list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows["SDASENet86"]["published_top1"] == 78.95
+    assert cli.main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in rows)
 
 
 def test_export_and_predict(capsys, export, tmp_path):

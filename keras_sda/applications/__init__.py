@@ -4,6 +4,34 @@ from keras_sda.applications.decode_predictions import decode_predictions
 from keras_sda.applications.get_model import get_model, list_models
 from keras_sda.applications.load_weights import load_weights
 from keras_sda.applications.preprocess_input import preprocess_input
+from keras_sda.applications.sda_cbam import (
+    SDACBAM,
+    SDACBAM50,
+    SDACBAM86,
+    SDACBAM101,
+    SDACBAM152,
+)
+from keras_sda.applications.sda_epsanet import (
+    SDAEPSANet,
+    SDAEPSANet50,
+    SDAEPSANet86,
+    SDAEPSANet101,
+    SDAEPSANet152,
+)
+from keras_sda.applications.sda_pyconv import (
+    SDAPyConv,
+    SDAPyConv50,
+    SDAPyConv86,
+    SDAPyConv101,
+    SDAPyConv152,
+)
+from keras_sda.applications.sda_res2net import (
+    SDARes2Net,
+    SDARes2Net50,
+    SDARes2Net86,
+    SDARes2Net101,
+    SDARes2Net152,
+)
 from keras_sda.applications.sda_resnet import (
     SDAResNet,
     SDAResNet20,
@@ -14,8 +42,40 @@ from keras_sda.applications.sda_resnet import (
     SDAResNet101,
     SDAResNet152,
 )
+from keras_sda.applications.sda_senet import (
+    SDASENet,
+    SDASENet50,
+    SDASENet86,
+    SDASENet101,
+    SDASENet152,
+)
 
 __all__ = [
+    "SDASENet",
+    "SDASENet50",
+    "SDASENet86",
+    "SDASENet101",
+    "SDASENet152",
+    "SDARes2Net",
+    "SDARes2Net50",
+    "SDARes2Net86",
+    "SDARes2Net101",
+    "SDARes2Net152",
+    "SDAPyConv",
+    "SDAPyConv50",
+    "SDAPyConv86",
+    "SDAPyConv101",
+    "SDAPyConv152",
+    "SDAEPSANet",
+    "SDAEPSANet50",
+    "SDAEPSANet86",
+    "SDAEPSANet101",
+    "SDAEPSANet152",
+    "SDACBAM",
+    "SDACBAM50",
+    "SDACBAM86",
+    "SDACBAM101",
+    "SDACBAM152",
     "SDAResNet",
     "SDAResNet101",
     "SDAResNet152",

@@ -54,6 +54,16 @@ class Parts:
     def relu(self, x, *, name):
         return keras.layers.Activation("relu", name=name)(x)
 
+    def conv_norm_relu(self, x, filters, kernel_size, strides=1, groups=1, *, name, n):
+        """Convolution `{name}_conv{n}`, normalisation `_bn{n}` and ReLU `_relu{n}`."""
+        x = self.conv(x, filters, kernel_size, strides, groups, name=f"{name}_conv{n}")
+        return self.relu(self.norm(x, name=f"{name}_bn{n}"), name=f"{name}_relu{n}")
+
+    def project(self, x, filters, *, name):
+        """The last 1x1 convolution of a bottleneck block, normalised."""
+        x = self.conv(x, filters, 1, name=f"{name}_conv3")
+        return self.norm(x, name=f"{name}_bn3")
+
     def shortcut(self, x, filters, strides, *, name):
         """Identity where shapes agree, else a strided 1x1 convolution with norm."""
         if strides == 1 and x.shape[self.axis] == filters:
@@ -64,15 +74,27 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One stage: its blocks, width and stride."""
+    """One stage: its blocks, width, stride and what else its family's block reads."""
 
     num_blocks: int
     filters: int
     strides: int
+    kernel_sizes: tuple[int, ...] = (3,)
+    groups: tuple[int, ...] = (1,)
 
 
-# Takes parts, tensor, filters, strides, name; returns the sum before the activation.
+# Takes parts, tensor, stage, strides, name=; returns the sum before the activation.
 Block = Callable[..., keras.KerasTensor]
+
+
+def imagenet_stem(parts: Parts, x, width):
+    """7x7 convolution and max-pooling: a quarter of the size."""
+    x = parts.conv(x, width, 7, 2, name="stem_conv")
+    x = parts.norm(x, name="stem_bn")
+    x = parts.relu(x, name="stem_relu")
+    # Zeros never win: the map comes from a ReLU.
+    x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+    return keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)
 
 
 def build_backbone(
@@ -81,20 +103,20 @@ def build_backbone(
     block: Block,
     stages: Sequence[Stage],
     stem_stride: int,
-    default_size: int,
-    depth_attention: bool,
-    reduction: float,
-    min_width: int,
-    synchronized: bool,
-    pyramid_outputs: bool,
-    include_top: bool,
-    weights,
-    input_tensor,
-    input_shape,
-    pooling: str | None,
-    classes: int,
-    classifier_activation,
     name: str,
+    default_size: int = 224,
+    depth_attention: bool = True,
+    reduction: float = 16,
+    min_width: int = 64,
+    synchronized: bool = False,
+    pyramid_outputs: bool = False,
+    include_top: bool = True,
+    weights=None,
+    input_tensor=None,
+    input_shape: tuple | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation="softmax",
 ) -> keras.Model:
     """Builds a functional model from a stem, a block and a list of stages.
 
@@ -102,7 +124,7 @@ def build_backbone(
 
     Args:
         stem: `stem(parts, x)` returns the input of the first stage.
-        block: `block(parts, x, filters, strides, name)` returns a block's output
+        block: `block(parts, x, stage, strides, name=...)` returns a block's output
             before its last activation.
         stages: The stages in order.
         stem_stride: Total stride of the stem.
@@ -155,7 +177,7 @@ def apply_stage(
     Args:
         parts: The building parts.
         x: Input of the stage, after an activation.
-        block: `block(parts, x, filters, strides, name)`.
+        block: `block(parts, x, stage, strides, name=...)`.
         stage: Number of blocks, filters, stride.
         name: Prefix of the layer names, such as `"stage1"`.
         depth_attention: Whether the stage ends in `SelectiveDepthAttention`.
@@ -169,7 +191,7 @@ def apply_stage(
     for index in range(1, stage.num_blocks + 1):
         block_name = f"{name}_block{index}"
         strides = stage.strides if index == 1 else 1
-        z = block(parts, x, stage.filters, strides, name=block_name)
+        z = block(parts, x, stage, strides, name=block_name)
         sums.append(z)
         # The mix takes the place of the last activation of the stage.
         if index < stage.num_blocks or not depth_attention:

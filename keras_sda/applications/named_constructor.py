@@ -68,7 +68,7 @@ def named_constructor(preset: str, generic: Callable) -> Callable[..., keras.Mod
     fixed = {**form, "stackwise_num_blocks": row["stackwise_num_blocks"]}
     if "groups" in row:
         fixed["groups"] = row["groups"]
-    snake = preset.lower().replace("sda", "sda_")
+    snake = preset.lower().replace("sda", "sda_", 1)
 
     def constructor(
         include_top: bool = True,
@@ -117,7 +117,7 @@ def _description(row):
 
 
 def _size(row):
-    if "params" not in row:
+    if "macs" not in row:
         return ""
     return f"{row['params']:,} parameters, {row['macs']:,} MACs."
 

@@ -7,7 +7,13 @@ import keras
 import numpy as np
 
 from keras_sda.applications.weights_mismatch import check_weights_match
-from keras_sda.layers import SelectiveDepthAttention
+from keras_sda.layers import (
+    ConvolutionalBlockAttention2D,
+    PyramidalConv2D,
+    PyramidSplitAttention2D,
+    SelectiveDepthAttention,
+    SqueezeExcite2D,
+)
 from keras_sda.utils import InvalidInputError
 
 # Layer name of this package -> module name of the authors. Stages and blocks count
@@ -21,6 +27,14 @@ _RULES = (
     (
         r"stage(\d+)_block(\d+)_shortcut_(conv|bn)",
         lambda m: f"stage{m[1]}.layers.{int(m[2]) - 1}.downsample.{int(m[3] == 'bn')}",
+    ),
+    (
+        r"stage(\d+)_block(\d+)_(conv|bn)2_(\d+)",  # Res2Net
+        lambda m: f"stage{m[1]}.layers.{int(m[2]) - 1}.{m[3]}s.{int(m[4]) - 1}",
+    ),
+    (
+        r"stage(\d+)_block(\d+)_(se|cbam)",
+        lambda m: f"stage{m[1]}.layers.{int(m[2]) - 1}",
     ),
     (
         r"stage(\d+)_block(\d+)_(\w+)",
@@ -73,7 +87,7 @@ def load_safetensors(model: keras.Model, path: str | os.PathLike) -> None:
         for name, value in tensors.items()
         if not name.endswith("num_batches_tracked")
     }
-    entries = [entry for layer in model.layers for entry in _entries(layer)]
+    entries = _all_entries(model)
     needed = {name: (shape, put) for name, shape, put, _ in entries}
     check_weights_match(
         path,
@@ -107,10 +121,33 @@ def to_torch_tensors(model: keras.Model) -> dict[str, np.ndarray]:
     (64, 16, 1, 1)
     """
     return {
-        name: np.ascontiguousarray(get())
-        for layer in model.layers
-        for name, _, _, get in _entries(layer)
+        name: np.ascontiguousarray(get()) for name, _, _, get in _all_entries(model)
     }
+
+
+def _all_entries(model):
+    entries = [entry for layer in model.layers for entry in _entries(layer)]
+    pooled = {
+        layer.name.removesuffix("_shortcut_pool")
+        for layer in model.layers
+        if layer.name.endswith("_shortcut_pool")
+    }
+    prefixes = {
+        f"stage{stage}.layers.{int(block) - 1}.downsample."
+        for stage, block in (
+            re.fullmatch(r"stage(\d+)_block(\d+)", name).groups() for name in pooled
+        )
+    }
+
+    def shift(name):
+        # Where the shortcut pools, that is number 0 and the convolution number 1.
+        for prefix in prefixes:
+            if name.startswith(prefix):
+                number, rest = name[len(prefix) :].split(".", 1)
+                return f"{prefix}{int(number) + 1}.{rest}"
+        return name
+
+    return [(shift(name), *rest) for name, *rest in entries]
 
 
 def _torch_name(layer):
@@ -132,17 +169,26 @@ def _entries(layer):
     name = _torch_name(layer)
     if isinstance(layer, SelectiveDepthAttention):
         yield from _attention_entries(layer, name)
+    elif isinstance(layer, SqueezeExcite2D):
+        yield from _dense_entries(layer.squeeze, f"{name}.fc1")
+        yield from _dense_entries(layer.excite, f"{name}.fc2")
+    elif isinstance(layer, PyramidalConv2D):
+        yield from _level_entries(layer, f"{name}.conv2")
+    elif isinstance(layer, PyramidSplitAttention2D):
+        yield from _level_entries(layer.pyramid, f"{name}.conv")
+        for number, (squeeze, excite) in enumerate(layer.gates, 1):
+            yield from _dense_entries(squeeze, f"{name}.se_{number}.fc1")
+            yield from _dense_entries(excite, f"{name}.se_{number}.fc2")
+    elif isinstance(layer, ConvolutionalBlockAttention2D):
+        yield from _dense_entries(layer.squeeze, f"{name}.ca.fc1")
+        yield from _dense_entries(layer.excite, f"{name}.ca.fc2")
+        yield from _conv_entries(layer.spatial, f"{name}.sa.conv")
     elif isinstance(layer, keras.layers.BatchNormalization):
         yield from _norm_entries(layer, name)
     elif isinstance(layer, keras.layers.Conv2D):
-        # height, width, in, out <-> out, in, height, width
-        yield _entry(f"{name}.weight", layer.kernel, (3, 2, 0, 1), (2, 3, 1, 0))
-        if layer.use_bias:
-            yield _entry(f"{name}.bias", layer.bias)
+        yield from _conv_entries(layer, name)
     elif isinstance(layer, keras.layers.Dense):
-        yield _entry(f"{name}.weight", layer.kernel, (1, 0), (1, 0))
-        if layer.use_bias:
-            yield _entry(f"{name}.bias", layer.bias)
+        yield from _dense_entries(layer, name)
     else:
         raise InvalidInputError(
             f"Layer {layer.name!r} ({type(layer).__name__}) has weights and no rule "
@@ -163,6 +209,24 @@ def _entry(name, variable, to_torch=None, from_torch=None):
         return value if to_torch is None else value.transpose(to_torch)
 
     return name, shape, put, get
+
+
+def _conv_entries(layer, name):
+    # height, width, in, out <-> out, in, height, width
+    yield _entry(f"{name}.weight", layer.kernel, (3, 2, 0, 1), (2, 3, 1, 0))
+    if layer.use_bias:
+        yield _entry(f"{name}.bias", layer.bias)
+
+
+def _dense_entries(layer, name):
+    yield _entry(f"{name}.weight", layer.kernel, (1, 0), (1, 0))
+    if layer.use_bias:
+        yield _entry(f"{name}.bias", layer.bias)
+
+
+def _level_entries(layer, name):
+    for number, level in enumerate(layer.levels, 1):
+        yield from _conv_entries(level, f"{name}_{number}")
 
 
 def _norm_entries(layer, name):

@@ -1,11 +1,15 @@
 """SDA-ResNet: residual networks with selective depth attention."""
 
-import functools
 from collections.abc import Sequence
 
 import keras
 
-from keras_sda.applications.backbone import Parts, Stage, build_backbone
+from keras_sda.applications.backbone import (
+    Parts,
+    Stage,
+    build_backbone,
+    imagenet_stem,
+)
 from keras_sda.applications.decode_predictions import decode_predictions
 from keras_sda.applications.named_constructor import named_constructor
 from keras_sda.applications.preprocess_input import preprocess_input
@@ -107,7 +111,7 @@ def SDAResNet(
 
     Source: arXiv 2209.10327 (IEEE TAI 2024), SDA-ResNet.
     """
-    stems = {"imagenet": (_imagenet_stem, 4, 2), "cifar": (_cifar_stem, 1, 2)}
+    stems = {"imagenet": (imagenet_stem, 4, 2), "cifar": (_cifar_stem, 1, 2)}
     blocks = {"bottleneck": _bottleneck, "basic": _basic}
     if stem not in stems:
         raise InvalidInputError(
@@ -125,14 +129,11 @@ def SDAResNet(
         )
     stem_function, stem_stride, stage_stride = stems[stem]
 
-    block = blocks[block_type]
-    if groups != 1:
-        block = functools.partial(block, groups=groups)
     return build_backbone(
         stem=lambda parts, x: stem_function(parts, x, stem_width),
-        block=block,
+        block=blocks[block_type],
         stages=[
-            Stage(n, base_width * 2**i, 1 if i == 0 else stage_stride)
+            Stage(n, base_width * 2**i, 1 if i == 0 else stage_stride, groups=(groups,))
             for i, n in enumerate(stackwise_num_blocks)
         ],
         stem_stride=stem_stride,
@@ -153,39 +154,25 @@ def SDAResNet(
     )
 
 
-def _imagenet_stem(parts: Parts, x, width):
-    x = parts.conv(x, width, 7, 2, name="stem_conv")
-    x = parts.norm(x, name="stem_bn")
-    x = parts.relu(x, name="stem_relu")
-    # Zeros never win: the map comes from a ReLU.
-    x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-    return keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)
-
-
 def _cifar_stem(parts: Parts, x, width):
     x = parts.conv(x, width, 3, name="stem_conv")
     x = parts.norm(x, name="stem_bn")
     return parts.relu(x, name="stem_relu")
 
 
-def _bottleneck(parts: Parts, x, filters, strides, *, name, groups=1):
+def _bottleneck(parts: Parts, x, stage: Stage, strides, *, name):
+    filters = stage.filters
     shortcut = parts.shortcut(x, 4 * filters, strides, name=name)
-    x = parts.conv(x, filters, 1, name=f"{name}_conv1")
-    x = parts.norm(x, name=f"{name}_bn1")
-    x = parts.relu(x, name=f"{name}_relu1")
-    x = parts.conv(x, filters, 3, strides, groups, name=f"{name}_conv2")
-    x = parts.norm(x, name=f"{name}_bn2")
-    x = parts.relu(x, name=f"{name}_relu2")
-    x = parts.conv(x, 4 * filters, 1, name=f"{name}_conv3")
-    x = parts.norm(x, name=f"{name}_bn3")
+    x = parts.conv_norm_relu(x, filters, 1, name=name, n=1)
+    x = parts.conv_norm_relu(x, filters, 3, strides, stage.groups[0], name=name, n=2)
+    x = parts.project(x, 4 * filters, name=name)
     return keras.layers.Add(name=f"{name}_add")([x, shortcut])
 
 
-def _basic(parts: Parts, x, filters, strides, *, name):
+def _basic(parts: Parts, x, stage: Stage, strides, *, name):
+    filters = stage.filters
     shortcut = parts.shortcut(x, filters, strides, name=name)
-    x = parts.conv(x, filters, 3, strides, name=f"{name}_conv1")
-    x = parts.norm(x, name=f"{name}_bn1")
-    x = parts.relu(x, name=f"{name}_relu1")
+    x = parts.conv_norm_relu(x, filters, 3, strides, name=name, n=1)
     x = parts.conv(x, filters, 3, name=f"{name}_conv2")
     x = parts.norm(x, name=f"{name}_bn2")
     return keras.layers.Add(name=f"{name}_add")([x, shortcut])

@@ -3,11 +3,17 @@
 import keras
 
 from keras_sda.export.clone_edited import clone_edited, uncompiled
-from keras_sda.layers.grouped_conv2d import GroupedConv2D
+from keras_sda.layers import (
+    GroupedConv2D,
+    PyramidalConv2D,
+    PyramidSplitAttention2D,
+)
+
+_GROUPED = (GroupedConv2D, PyramidalConv2D, PyramidSplitAttention2D)
 
 
 def split_groups(model: keras.Model) -> keras.Model:
-    """Rebuilds a model with every `GroupedConv2D` in its split form.
+    """Rebuilds a model with every grouped convolution in its split form.
 
     Use it before an export that has to run where oneDNN is absent or switched off
     (ARM, `TF_ENABLE_ONEDNN_OPTS=0`): the native grouped operation fails there. Where
@@ -34,7 +40,7 @@ def split_groups(model: keras.Model) -> keras.Model:
     """
 
     def edit(layer, config):
-        if isinstance(layer, GroupedConv2D):
+        if isinstance(layer, _GROUPED):
             return {**config, "implementation": "split"}
         return config
 

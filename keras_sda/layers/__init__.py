@@ -1,7 +1,21 @@
 """Layers: what one tensor goes through."""
 
 from keras_sda.layers.batch_normalization import batch_normalization
+from keras_sda.layers.convolutional_block_attention2d import (
+    ConvolutionalBlockAttention2D,
+)
 from keras_sda.layers.grouped_conv2d import GroupedConv2D
+from keras_sda.layers.pyramid_split_attention2d import PyramidSplitAttention2D
+from keras_sda.layers.pyramidal_conv2d import PyramidalConv2D
 from keras_sda.layers.selective_depth_attention import SelectiveDepthAttention
+from keras_sda.layers.squeeze_excite2d import SqueezeExcite2D
 
-__all__ = ["GroupedConv2D", "SelectiveDepthAttention", "batch_normalization"]
+__all__ = [
+    "ConvolutionalBlockAttention2D",
+    "GroupedConv2D",
+    "PyramidSplitAttention2D",
+    "PyramidalConv2D",
+    "SelectiveDepthAttention",
+    "SqueezeExcite2D",
+    "batch_normalization",
+]

@@ -1,0 +1,153 @@
+"""Pyramid split attention: branches of several kernel sizes compete per channel."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from keras_sda.layers.pyramidal_conv2d import PyramidalConv2D
+from keras_sda.utils import InvalidInputError
+
+
+@keras.saving.register_keras_serializable(package="keras_sda")
+class PyramidSplitAttention2D(keras.layers.Layer):
+    """Weighs the branches of a pyramidal convolution against each other.
+
+    Every branch has `filters / branches` channels and a squeeze-and-excitation of its
+    own; a softmax over the branches turns the gates into weights, and the weighted
+    branches are concatenated, the largest kernel first.
+
+    Args:
+        filters: Integer, output channels, a multiple of the number of branches.
+        kernel_sizes: Odd integers, one per branch. Defaults to `(3, 5, 7, 9)`.
+        groups: Integers, one per branch. Defaults to `(1, 4, 8, 16)`.
+        strides: Integer. Defaults to `1`.
+        reduction: Integer, ratio of a branch's channels to the hidden units of its
+            gate. Defaults to `16`.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to the Keras
+            setting.
+        implementation: How the groups are computed, see `GroupedConv2D`. Defaults to
+            `"auto"`.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Input shape:
+        `(batch, height, width, channels)`.
+
+    Output shape:
+        `(batch, ceil(height / strides), ceil(width / strides), filters)`.
+
+    Raises:
+        InvalidInputError: `filters` is no multiple of the number of branches.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_sda.layers import PyramidSplitAttention2D
+    >>> layer = PyramidSplitAttention2D(64)
+    >>> layer(np.ones((2, 8, 8, 64), "float32")).shape
+    TensorShape([2, 8, 8, 64])
+
+    Source: arXiv 2105.14447; separate gates per branch reproduce the parameter counts
+    of SDA-EPSANet in arXiv 2209.10327.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_sizes: Sequence[int] = (3, 5, 7, 9),
+        groups: Sequence[int] = (1, 4, 8, 16),
+        strides: int = 1,
+        reduction: int = 16,
+        data_format: str | None = None,
+        implementation: str = "auto",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        branches = len(kernel_sizes)
+        if not branches or filters % branches:
+            raise InvalidInputError(
+                "`filters` must be a multiple of the number of branches. Received: "
+                f"filters={filters}, kernel_sizes={tuple(kernel_sizes)}."
+            )
+        self.filters = filters
+        self.kernel_sizes = list(kernel_sizes)
+        self.groups = list(groups)
+        self.strides = strides
+        self.reduction = reduction
+        self.implementation = implementation
+        self.data_format = data_format or keras.config.image_data_format()
+        self.channel_axis = -1 if self.data_format == "channels_last" else 1
+        self.branch_filters = filters // branches
+        self.pyramid = PyramidalConv2D(
+            [self.branch_filters] * branches,
+            self.kernel_sizes,
+            self.groups,
+            strides,
+            data_format=self.data_format,
+            implementation=implementation,
+            dtype=self.dtype_policy,
+            name="pyramid",
+        )
+
+    def build(self, input_shape):
+        self.pyramid.build(input_shape)
+        hidden = max(self.branch_filters // self.reduction, 1)
+        initializer = keras.initializers.VarianceScaling(
+            2.0, "fan_out", "untruncated_normal"
+        )
+        self.gates = []
+        for number in range(1, len(self.kernel_sizes) + 1):
+            squeeze = keras.layers.Dense(
+                hidden,
+                activation="relu",
+                kernel_initializer=initializer.clone(),
+                dtype="float32",
+                name=f"squeeze{number}",
+            )
+            squeeze.build((None, self.branch_filters))
+            excite = keras.layers.Dense(
+                self.branch_filters,
+                activation="sigmoid",
+                kernel_initializer=initializer.clone(),
+                dtype="float32",
+                name=f"excite{number}",
+            )
+            excite.build((None, hidden))
+            self.gates.append([squeeze, excite])
+
+    def call(self, inputs):
+        axes = (1, 2) if self.channel_axis == -1 else (2, 3)
+        branches = ops.split(
+            self.pyramid(inputs), len(self.kernel_sizes), axis=self.channel_axis
+        )
+        gates = [
+            excite(squeeze(ops.mean(ops.cast(x, "float32"), axis=axes)))
+            for x, (squeeze, excite) in zip(branches, self.gates, strict=True)
+        ]
+        weights = ops.cast(ops.softmax(ops.stack(gates, axis=1), 1), self.compute_dtype)
+        weighted = [
+            x * ops.expand_dims(weights[:, k], axes) for k, x in enumerate(branches)
+        ]
+        return ops.concatenate(weighted[::-1], axis=self.channel_axis)
+
+    def compute_output_shape(self, input_shape):
+        return self.pyramid.compute_output_shape(input_shape)
+
+    def compute_macs(self, input_shape, output_shape) -> int:
+        """Multiply-accumulates of one sample, for `keras_sda.analysis.profile`."""
+        gates = sum(
+            2 * self.branch_filters * squeeze.units for squeeze, _ in self.gates
+        )
+        return self.pyramid.compute_macs(input_shape, output_shape) + gates
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_sizes": self.kernel_sizes,
+            "groups": self.groups,
+            "strides": self.strides,
+            "reduction": self.reduction,
+            "data_format": self.data_format,
+            "implementation": self.implementation,
+        }

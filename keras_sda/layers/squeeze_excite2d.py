@@ -1,0 +1,110 @@
+"""Squeeze-and-excitation: channels weighed by what the whole image shows."""
+
+import keras
+from keras import ops
+
+from keras_sda.utils import InvalidInputError
+
+
+@keras.saving.register_keras_serializable(package="keras_sda")
+class SqueezeExcite2D(keras.layers.Layer):
+    """Scales every channel by a gate that sees the mean of all channels.
+
+    Put it after the last normalisation of a residual block, before the shortcut is
+    added. The mean over the positions and the gate are computed in float32 under
+    every dtype policy.
+
+    Args:
+        bottleneck_filters: Integer, width of the hidden layer.
+        activation: Activation of the hidden layer. Defaults to `"relu"`.
+        gate_activation: Activation of the gate. Defaults to `"sigmoid"`.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to the Keras
+            setting.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Input shape:
+        `(batch, height, width, channels)`.
+
+    Output shape:
+        The same.
+
+    Raises:
+        InvalidInputError: `bottleneck_filters` is not positive.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_sda.layers import SqueezeExcite2D
+    >>> SqueezeExcite2D(4)(np.ones((2, 8, 8, 16), "float32")).shape
+    TensorShape([2, 8, 8, 16])
+
+    Source: arXiv 1709.01507, section 3; as the trunk of SDA-SENet in arXiv 2209.10327.
+    """
+
+    def __init__(
+        self,
+        bottleneck_filters: int,
+        activation="relu",
+        gate_activation="sigmoid",
+        data_format: str | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not isinstance(bottleneck_filters, int) or bottleneck_filters < 1:
+            raise InvalidInputError(
+                "`bottleneck_filters` must be a positive integer. Received: "
+                f"bottleneck_filters={bottleneck_filters!r}."
+            )
+        self.bottleneck_filters = bottleneck_filters
+        self.activation = keras.activations.get(activation)
+        self.gate_activation = keras.activations.get(gate_activation)
+        self.data_format = data_format or keras.config.image_data_format()
+        self.channel_axis = -1 if self.data_format == "channels_last" else 1
+
+    def build(self, input_shape):
+        self.channels = input_shape[self.channel_axis]
+        # PyTorch's default start, as the authors' classifiers have it.
+        self.squeeze = _dense(
+            self.bottleneck_filters, self.activation, self.channels, "squeeze"
+        )
+        self.excite = _dense(
+            self.channels, self.gate_activation, self.bottleneck_filters, "excite"
+        )
+
+    def call(self, inputs):
+        axes = (1, 2) if self.channel_axis == -1 else (2, 3)
+        pooled = ops.mean(ops.cast(inputs, "float32"), axis=axes)
+        gate = ops.cast(self.excite(self.squeeze(pooled)), self.compute_dtype)
+        return inputs * ops.expand_dims(gate, axes)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def compute_macs(self, input_shape, output_shape) -> int:
+        """Multiply-accumulates of one sample, for `keras_sda.analysis.profile`."""
+        return 2 * self.channels * self.bottleneck_filters
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "bottleneck_filters": self.bottleneck_filters,
+            "activation": keras.activations.serialize(self.activation),
+            "gate_activation": keras.activations.serialize(self.gate_activation),
+            "data_format": self.data_format,
+        }
+
+
+def _dense(units, activation, fan_in, name):
+    bound = fan_in**-0.5
+    layer = keras.layers.Dense(
+        units,
+        activation=activation,
+        kernel_initializer=keras.initializers.VarianceScaling(
+            1 / 3, "fan_in", "uniform"
+        ),
+        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
+        dtype="float32",
+        name=name,
+    )
+    layer.build((None, fan_in))
+    return layer

@@ -1,0 +1,53 @@
+"""Every row of the presets is what its constructor builds."""
+
+import json
+
+import pytest
+from test_case import FIXTURES
+
+from keras_sda import applications
+from keras_sda.analysis import profile
+from keras_sda.applications.presets import PRESETS
+
+# Building a network of 101 or 152 layers takes seconds; one family stands for all.
+BUILT = [
+    name
+    for name, row in PRESETS.items()
+    if row["family"] == "sda_resnet" or name.endswith(("50", "86"))
+]
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_sizes(name):
+    row = PRESETS[name]
+    model = applications.get_model(name)()
+    result = profile(model)
+    assert result.trainable_params == row["params"]
+    assert result.macs == row["macs"]
+    assert not result.unknown
+    attention = [layer.name for layer in model.layers if layer.name.endswith("_sda")]
+    assert len(attention) == len(row["stackwise_num_blocks"])
+    assert f"Builds {name}" in applications.get_model(name).__doc__
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, row in PRESETS.items()
+        if row["family"] in ("sda_resnet", "sda_senet", "sda_res2net", "sda_pyconv")
+        and row["form"] != "cifar"
+    ],
+)
+def test_sizes_are_the_published_ones(name):
+    """The reference counts come from the authors' own networks."""
+    table = json.loads((FIXTURES / "dev_sda_param_groups.json").read_text())
+    table.pop("_about")
+    counts = {(row["params"], row["macs"]) for row in table.values()}
+    assert (PRESETS[name]["params"], PRESETS[name]["macs"]) in counts
+
+
+def test_registry():
+    assert applications.list_models() == sorted(PRESETS)
+    for name in PRESETS:
+        assert callable(getattr(applications, name))
