@@ -307,17 +307,15 @@ def _add_list(commands):
 
 
 def _list(options):
-    from keras_sda.applications import list_models
     from keras_sda.applications.presets import PRESETS
 
-    rows = {name: PRESETS[name] for name in list_models()}
     if options.json:
-        _show(json.dumps(rows, indent=2))
+        _show(json.dumps(PRESETS, indent=2))
         return
     _show(f"{'network':16} {'blocks':16} {'parameters':>12} {'MACs':>16} {'top-1':>6}")
-    for name, row in rows.items():
+    for name, row in PRESETS.items():
         blocks = ", ".join(map(str, row["stackwise_num_blocks"]))
-        top1 = row.get("published_top1", "")
+        top1 = f"{row['published_top1']:.2f}" if "published_top1" in row else ""
         _show(f"{name:16} {blocks:16} {row['params']:12,} {row['macs']:16,} {top1:>6}")
     _show("Trainable parameters; MACs for one image of 224 pixels (CIFAR forms: 32).")
     _show("top-1: published by the authors on ImageNet, in percent; not repeated here.")
