@@ -59,10 +59,38 @@ class Parts:
         x = self.conv(x, filters, kernel_size, strides, groups, name=f"{name}_conv{n}")
         return self.relu(self.norm(x, name=f"{name}_bn{n}"), name=f"{name}_relu{n}")
 
-    def project(self, x, filters, *, name):
-        """The last 1x1 convolution of a bottleneck block, normalised."""
-        x = self.conv(x, filters, 1, name=f"{name}_conv3")
-        return self.norm(x, name=f"{name}_bn3")
+    def bottleneck(
+        self, x, stage, strides, *, name, middle=None, after=None, shortcut=None
+    ):
+        """1x1, `middle` (default: 3x3), 1x1 to four times the width, plus the shortcut.
+
+        `middle(x)` takes the place of the 3x3 convolution, `after(x)` that of nothing
+        before the sum; `shortcut` is the input of the shortcut where it is not `x`.
+        """
+        filters = stage.filters
+        shortcut_strides = strides if shortcut is None else 1
+        shortcut = self.shortcut(
+            x if shortcut is None else shortcut,
+            4 * filters,
+            shortcut_strides,
+            name=name,
+        )
+        x = self.conv_norm_relu(x, filters, 1, name=name, n=1)
+        if middle is None:
+            groups = stage.groups[0]
+            x = self.conv(x, filters, 3, strides, groups, name=f"{name}_conv2")
+        else:
+            x = middle(x)
+        x = self.relu(self.norm(x, name=f"{name}_bn2"), name=f"{name}_relu2")
+        return self.project(x, shortcut, filters, name=name, after=after)
+
+    def project(self, x, shortcut, filters, *, name, after=None):
+        """The last 1x1 convolution of a bottleneck block and the sum."""
+        x = self.conv(x, 4 * filters, 1, name=f"{name}_conv3")
+        x = self.norm(x, name=f"{name}_bn3")
+        if after is not None:
+            x = after(x)
+        return keras.layers.Add(name=f"{name}_add")([x, shortcut])
 
     def shortcut(self, x, filters, strides, *, name):
         """Identity where shapes agree, else a strided 1x1 convolution with norm."""
@@ -81,6 +109,16 @@ class Stage:
     strides: int
     kernel_sizes: tuple[int, ...] = (3,)
     groups: tuple[int, ...] = (1,)
+
+
+def widening_stages(
+    stackwise_num_blocks: Sequence[int], base_width: int, stride: int = 2, **options
+) -> list[Stage]:
+    """Stages whose width doubles, with a stride from the second stage on."""
+    return [
+        Stage(n, base_width * 2**i, 1 if i == 0 else stride, **options)
+        for i, n in enumerate(stackwise_num_blocks)
+    ]
 
 
 # Takes parts, tensor, stage, strides, name=; returns the sum before the activation.

@@ -9,6 +9,7 @@ from keras_sda.applications.backbone import (
     Stage,
     build_backbone,
     imagenet_stem,
+    widening_stages,
 )
 from keras_sda.applications.named_constructor import named_constructor
 from keras_sda.layers import ConvolutionalBlockAttention2D
@@ -55,22 +56,14 @@ def SDACBAM(
         stem=lambda parts, x: imagenet_stem(parts, x, stem_width),
         stem_stride=4,
         block=_block,
-        stages=[
-            Stage(n, base_width * 2**i, 1 if i == 0 else 2)
-            for i, n in enumerate(stackwise_num_blocks)
-        ],
+        stages=widening_stages(stackwise_num_blocks, base_width),
         **{"name": "sda_cbam", **arguments},
     )
 
 
 def _block(parts: Parts, x, stage: Stage, strides, *, name):
-    filters = stage.filters
-    shortcut = parts.shortcut(x, 4 * filters, strides, name=name)
-    x = parts.conv_norm_relu(x, filters, 1, name=name, n=1)
-    x = parts.conv_norm_relu(x, filters, 3, strides, name=name, n=2)
-    x = parts.project(x, 4 * filters, name=name)
-    x = ConvolutionalBlockAttention2D(name=f"{name}_cbam")(x)
-    return keras.layers.Add(name=f"{name}_add")([x, shortcut])
+    attend = ConvolutionalBlockAttention2D(name=f"{name}_cbam")
+    return parts.bottleneck(x, stage, strides, name=name, after=attend)
 
 
 SDACBAM50 = named_constructor("SDACBAM50", SDACBAM)

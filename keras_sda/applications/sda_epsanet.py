@@ -9,6 +9,7 @@ from keras_sda.applications.backbone import (
     Stage,
     build_backbone,
     imagenet_stem,
+    widening_stages,
 )
 from keras_sda.applications.named_constructor import named_constructor
 from keras_sda.layers import PyramidSplitAttention2D
@@ -54,23 +55,16 @@ def SDAEPSANet(
         stem=lambda parts, x: imagenet_stem(parts, x, stem_width),
         stem_stride=4,
         block=_block,
-        stages=[
-            Stage(n, base_width * 2**i, 1 if i == 0 else 2)
-            for i, n in enumerate(stackwise_num_blocks)
-        ],
+        stages=widening_stages(stackwise_num_blocks, base_width),
         **{"name": "sda_epsanet", **arguments},
     )
 
 
 def _block(parts: Parts, x, stage: Stage, strides, *, name):
-    filters = stage.filters
-    shortcut = parts.shortcut(x, 4 * filters, strides, name=name)
-    x = parts.conv_norm_relu(x, filters, 1, name=name, n=1)
-    x = PyramidSplitAttention2D(filters, strides=strides, name=f"{name}_conv2")(x)
-    x = parts.norm(x, name=f"{name}_bn2")
-    x = parts.relu(x, name=f"{name}_relu2")
-    x = parts.project(x, 4 * filters, name=name)
-    return keras.layers.Add(name=f"{name}_add")([x, shortcut])
+    pyramid = PyramidSplitAttention2D(
+        stage.filters, strides=strides, name=f"{name}_conv2"
+    )
+    return parts.bottleneck(x, stage, strides, name=name, middle=pyramid)
 
 
 SDAEPSANet50 = named_constructor("SDAEPSANet50", SDAEPSANet)

@@ -73,7 +73,6 @@ def _stem(parts: Parts, x, width):
 
 
 def _block(parts: Parts, x, stage: Stage, strides, *, name):
-    filters = stage.filters
     shortcut = x
     if strides > 1:
         # Zeros never win: the map comes from a ReLU.
@@ -81,22 +80,18 @@ def _block(parts: Parts, x, stage: Stage, strides, *, name):
         shortcut = keras.layers.MaxPooling2D(3, strides, name=f"{name}_shortcut_pool")(
             shortcut
         )
-    shortcut = parts.shortcut(shortcut, 4 * filters, 1, name=name)
-    x = parts.conv_norm_relu(x, filters, 1, name=name, n=1)
+    pyramid = None
     if len(stage.kernel_sizes) > 1:
-        x = PyramidalConv2D(
-            level_filters(filters, len(stage.kernel_sizes)),
+        pyramid = PyramidalConv2D(
+            level_filters(stage.filters, len(stage.kernel_sizes)),
             stage.kernel_sizes,
             stage.groups,
             strides,
             name=f"{name}_conv2",
-        )(x)
-    else:
-        x = parts.conv(x, filters, 3, strides, name=f"{name}_conv2")
-    x = parts.norm(x, name=f"{name}_bn2")
-    x = parts.relu(x, name=f"{name}_relu2")
-    x = parts.project(x, 4 * filters, name=name)
-    return keras.layers.Add(name=f"{name}_add")([x, shortcut])
+        )
+    return parts.bottleneck(
+        x, stage, strides, name=name, middle=pyramid, shortcut=shortcut
+    )
 
 
 def level_filters(filters: int, num_levels: int) -> list[int]:

@@ -11,6 +11,7 @@ from keras_sda.applications.backbone import (
     Stage,
     build_backbone,
     imagenet_stem,
+    widening_stages,
 )
 from keras_sda.applications.named_constructor import named_constructor
 from keras_sda.utils import InvalidInputError
@@ -67,10 +68,7 @@ def SDARes2Net(
         stem=lambda parts, x: imagenet_stem(parts, x, stem_width),
         stem_stride=4,
         block=functools.partial(_block, base_width=base_width, scale=scale),
-        stages=[
-            Stage(n, stage_width * 2**i, 1 if i == 0 else 2)
-            for i, n in enumerate(stackwise_num_blocks)
-        ],
+        stages=widening_stages(stackwise_num_blocks, stage_width),
         **{"name": "sda_res2net", **arguments},
     )
 
@@ -97,8 +95,7 @@ def _block(parts: Parts, x, stage: Stage, strides, *, name, base_width=26, scale
         last = keras.layers.ZeroPadding2D(1, name=f"{name}_pool_pad")(last)
         last = keras.layers.AveragePooling2D(3, strides, name=f"{name}_pool")(last)
     x = keras.layers.Concatenate(parts.axis, name=f"{name}_concat")([*results, last])
-    x = parts.project(x, 4 * filters, name=name)
-    return keras.layers.Add(name=f"{name}_add")([x, shortcut])
+    return parts.project(x, shortcut, filters, name=name)
 
 
 SDARes2Net50 = named_constructor("SDARes2Net50", SDARes2Net)

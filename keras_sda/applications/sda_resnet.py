@@ -9,6 +9,7 @@ from keras_sda.applications.backbone import (
     Stage,
     build_backbone,
     imagenet_stem,
+    widening_stages,
 )
 from keras_sda.applications.decode_predictions import decode_predictions
 from keras_sda.applications.named_constructor import named_constructor
@@ -132,10 +133,9 @@ def SDAResNet(
     return build_backbone(
         stem=lambda parts, x: stem_function(parts, x, stem_width),
         block=blocks[block_type],
-        stages=[
-            Stage(n, base_width * 2**i, 1 if i == 0 else stage_stride, groups=(groups,))
-            for i, n in enumerate(stackwise_num_blocks)
-        ],
+        stages=widening_stages(
+            stackwise_num_blocks, base_width, stage_stride, groups=(groups,)
+        ),
         stem_stride=stem_stride,
         default_size=default_size,
         depth_attention=depth_attention,
@@ -161,12 +161,7 @@ def _cifar_stem(parts: Parts, x, width):
 
 
 def _bottleneck(parts: Parts, x, stage: Stage, strides, *, name):
-    filters = stage.filters
-    shortcut = parts.shortcut(x, 4 * filters, strides, name=name)
-    x = parts.conv_norm_relu(x, filters, 1, name=name, n=1)
-    x = parts.conv_norm_relu(x, filters, 3, strides, stage.groups[0], name=name, n=2)
-    x = parts.project(x, 4 * filters, name=name)
-    return keras.layers.Add(name=f"{name}_add")([x, shortcut])
+    return parts.bottleneck(x, stage, strides, name=name)
 
 
 def _basic(parts: Parts, x, stage: Stage, strides, *, name):
