@@ -64,8 +64,8 @@ class Parts:
     ):
         """1x1, `middle` (default: 3x3), 1x1 to four times the width, plus the shortcut.
 
-        `middle(x)` takes the place of the 3x3 convolution, `after(x)` that of nothing
-        before the sum; `shortcut` is the input of the shortcut where it is not `x`.
+        `middle(x)` takes the place of the 3x3 convolution, `after(x)` comes before the
+        sum, `shortcut` is the input of the shortcut where that is not `x`.
         """
         filters = stage.filters
         shortcut_strides = strides if shortcut is None else 1
