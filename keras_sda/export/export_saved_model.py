@@ -11,15 +11,18 @@ import numpy as np
 from absl import logging
 
 from keras_sda.export.check_no_xla import check_no_xla_functions, check_no_xla_layers
-from keras_sda.export.clone_edited import uncompiled
 from keras_sda.export.ends_in_probabilities import ends_in_probabilities
 from keras_sda.export.fold_batch_normalization import fold_batch_normalization
 from keras_sda.export.preprocess_for_serving import preprocess_for_serving
 from keras_sda.export.read_labels import read_labels
+from keras_sda.export.replace_grouped_convolutions import (
+    replace_grouped_convolutions,
+)
 from keras_sda.export.separate_shared_relus import separate_shared_relus
 from keras_sda.export.serving_module import serving_module
 from keras_sda.export.split_groups import split_groups
 from keras_sda.export.to_float32 import to_float32
+from keras_sda.graph import uncompiled
 from keras_sda.utils import InvalidInputError
 
 
@@ -95,11 +98,12 @@ def export_saved_model(
     '1'
     """
     _check_backend()
-    model = uncompiled(model)
+    model = _without_lists(uncompiled(model))
     image_shape, num_classes = _check_shapes(model)
     labels = read_labels(labels, num_classes)
     preprocess = preprocess_for_serving(model, preprocessing, image_shape[-1])
     _check_number("top_k", top_k)
+    model = replace_grouped_convolutions(model)
     check_no_xla_layers(model)
     folder = pathlib.Path(output_dir, name or "")
     target = _target(folder, version, overwrite)
@@ -151,6 +155,13 @@ def _check_number(name, value):
         )
 
 
+def _without_lists(model):
+    """A model over single tensors where it was built on lists of one."""
+    if len(model.inputs) == len(model.outputs) == 1:
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return model
+
+
 def _check_shapes(model):
     inputs = [tuple(x.shape) for x in model.inputs]
     if len(inputs) != 1 or len(inputs[0]) != 4 or None in inputs[0][1:]:
@@ -165,12 +176,7 @@ def _check_shapes(model):
             "with keras.Input(shape) instead of batch_shape."
         )
     outputs = [tuple(x.shape) for x in model.outputs]
-    if (
-        not isinstance(model.input, keras.KerasTensor)
-        or not isinstance(model.output, keras.KerasTensor)
-        or len(outputs[0]) != 2
-        or outputs[0][1] is None
-    ):
+    if len(outputs) != 1 or len(outputs[0]) != 2 or outputs[0][1] is None:
         raise InvalidInputError(
             "`model` must be a classifier with one output (None, classes). Received: "
             f"model {model.name!r} with outputs {outputs}. Build it with "
@@ -191,10 +197,12 @@ def _check_same(model, folded):
     shape = model.inputs[0].shape[1:]
     images = np.random.default_rng(0).uniform(size=(2, *shape))
     images = (images * [[[[255.0]]], [[[1.0]]]]).astype("float32")
-    expected, received = (
-        keras.ops.convert_to_numpy(keras.ops.cast(m(images, training=False), "float32"))
-        for m in (model, folded)
-    )
+
+    def outputs(model, images):
+        result = keras.ops.cast(model(images, training=False), "float32")
+        return keras.ops.convert_to_numpy(result)
+
+    expected, received = outputs(model, images), outputs(folded, images)
     if not np.isfinite(expected).all():
         raise InvalidInputError(
             f"`model` {model.name!r} gives outputs that are not finite on random "
@@ -203,7 +211,12 @@ def _check_same(model, folded):
     # Far above rounding, bfloat16 with fold included, far below a lost layer state.
     tolerance = 0.1 if _is_reduced(model) else 0.01
     scale = max(1.0, np.abs(expected).max())
-    if np.abs(expected - received).max() > tolerance * scale:
+    difference = np.abs(expected - received).max()
+    if difference > tolerance * scale:
+        # Noise is no photograph: a network may answer to it by blowing up rounding.
+        rounding = np.abs(outputs(model, images * (1 + 1e-6)) - expected).max()
+        if difference <= 10 * rounding:
+            return
         raise InvalidInputError(
             f"`model` {model.name!r} computes something else after its layers were "
             "rebuilt from their configs: a layer keeps state outside its weights. "

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_sda.export.clone_edited import clone_edited, uncompiled
+from keras_sda.graph import clone_edited, uncompiled
 from keras_sda.graph.consumers import consumers
 from keras_sda.layers.grouped_conv2d import GroupedConv2D
 
@@ -77,6 +77,10 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         ]
         return {**config, **dict.fromkeys(dropped), "use_bias": True}
 
+    def weights_of(layer):
+        fold = folds.get(layer.name)
+        return fold.weights() if fold else layer.weights
+
     def clone_nested(nested):
         # Called with training=True, its normalization works on batch statistics.
         return (_clone if uses[nested.name].training else fold_batch_normalization)(
@@ -88,7 +92,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         edit,
         clone_nested,
         skip=skip,
-        weights={name: fold.weights() for name, fold in folds.items()},
+        weights_of=weights_of,
     )
 
 

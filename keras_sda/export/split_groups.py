@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sda.export.clone_edited import clone_edited, uncompiled
+from keras_sda.graph import clone_edited, uncompiled
 from keras_sda.layers import (
     GroupedConv2D,
     PyramidalConv2D,

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sda.export.clone_edited import clone_edited, uncompiled
+from keras_sda.graph import clone_edited, uncompiled
 
 _REDUCED = ("mixed_bfloat16", "mixed_float16", "bfloat16", "float16")
 

@@ -4,6 +4,8 @@ import dataclasses
 
 import keras
 
+from keras_sda.graph.model_graph import ModelGraph
+
 
 @dataclasses.dataclass
 class LayerUse:
@@ -54,39 +56,28 @@ def consumers(model: keras.Model) -> dict[str, LayerUse]:
     >>> consumers(model)["x"].only_consumer
     'predictions'
     """
+    graph = ModelGraph(model)
     uses = {}
-    producers = {}
-    nodes = [
-        node
-        for depth in sorted(model._nodes_by_depth, reverse=True)
-        for node in model._nodes_by_depth[depth]
-    ]
-    for node in nodes:
-        use = uses.setdefault(node.operation.name, LayerUse(node.operation))
+    for node in graph.nodes:
+        use = uses.setdefault(node.name, LayerUse(node.layer))
         use.num_calls += 1
         use.plain = use.plain and _is_plain(node)
-        use.training = use.training or _is_set(node.arguments.kwargs.get("training"))
-        for tensor in node.outputs:
-            producers[id(tensor)] = use
-    for node in nodes:
-        # The inputs of a model count as given, whatever they were made of before.
-        if not node.is_input:
-            for tensor in node.input_tensors:
-                if id(tensor) in producers:
-                    producers[id(tensor)].consumers.append(node.operation.name)
-    for tensor in model.outputs:
-        producers[id(tensor)].consumers.append(None)
+        use.training = use.training or _is_set(node.kwargs.get("training"))
+    for node in graph.nodes:
+        for source, _ in node.inputs:
+            uses[graph.nodes[source].name].consumers.append(node.name)
+    for source, _ in graph.outputs:
+        uses[graph.nodes[source].name].consumers.append(None)
     return uses
 
 
 def _is_plain(node):
-    arguments = node.arguments
     if node.is_input:
         return True
     return (
-        len(arguments.args) == 1
-        and isinstance(arguments.args[0], keras.KerasTensor)
-        and not any(_is_set(value) for value in arguments.kwargs.values())
+        len(node.args) == 1
+        and isinstance(node.args[0], keras.KerasTensor)
+        and not any(_is_set(value) for value in node.kwargs.values())
     )
 
 

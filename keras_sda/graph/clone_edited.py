@@ -1,9 +1,9 @@
 """Rebuild a functional model with edited layers and the same weights."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
+from typing import Any
 
 import keras
-import numpy as np
 
 from keras_sda.graph.as_functional import as_functional
 from keras_sda.utils import InvalidInputError
@@ -11,10 +11,11 @@ from keras_sda.utils import InvalidInputError
 
 def clone_edited(
     model: keras.Model,
-    edit: Callable[[keras.layers.Layer, dict], dict],
+    edit: Callable[[keras.layers.Layer, dict], dict | keras.layers.Layer],
     clone_nested: Callable[[keras.Model], keras.Model],
     skip: Collection[str] = (),
-    weights: Mapping[str, list[np.ndarray]] | None = None,
+    weights_of: Callable[[keras.layers.Layer], list] | None = None,
+    call: Callable[[Any, tuple, dict], Any] | None = None,
 ) -> keras.Model:
     """Clones a functional model with other settings or weights, or without some layers.
 
@@ -23,12 +24,16 @@ def clone_edited(
 
     Args:
         model: A functional model, as `uncompiled` returns it.
-        edit: Gets a layer and its config, returns the config of the new layer.
+        edit: Gets a layer and its config, returns the config of the new layer or a
+            new layer of another class with weights of the same shapes.
         clone_nested: Gets a nested functional or sequential model, returns its clone.
         skip: Names of layers to leave out: each passes its one input on. Defaults to
             none.
-        weights: New weights by layer name, in the order of `layer.weights`. Layers
-            that are not named keep the weights of the original. Defaults to none.
+        weights_of: Gets a layer and returns the weights of the new one, in the order
+            of `layer.weights`. Defaults to the weights of the layer.
+        call: Gets every (new) layer or operation in the order of execution with its
+            args and kwargs, and returns what the readers of its outputs shall get.
+            Defaults to calling the layer.
 
     Returns:
         The new functional `keras.Model`, with the layer names of the old one.
@@ -40,14 +45,13 @@ def clone_edited(
     Example:
 
     >>> import keras
-    >>> from keras_sda.export.clone_edited import clone_edited
+    >>> from keras_sda.graph import clone_edited
     >>> x = keras.Input((4,))
     >>> model = keras.Model(x, keras.layers.Dense(2)(x))
     >>> copy = clone_edited(model, lambda layer, config: config, clone_nested=None)
     >>> copy.count_params()
     10
     """
-    weights = weights or {}
     pairs = []
 
     def clone(layer):
@@ -57,21 +61,23 @@ def clone_edited(
             return clone_nested(layer)
         if isinstance(layer, (keras.Model, keras.layers.Lambda)):
             return layer  # code that a config does not hold
-        new = type(layer).from_config(edit(layer, layer.get_config()))
+        new = edit(layer, layer.get_config())
+        if not isinstance(new, keras.layers.Layer):
+            new = type(layer).from_config(new)
         pairs.append((layer, new))
         return new
 
-    def call(layer, *args, **kwargs):
+    def run(layer, *args, **kwargs):
         if layer.name in skip:
             return args[0]
-        return layer(*args, **kwargs)
+        return layer(*args, **kwargs) if call is None else call(layer, args, kwargs)
 
     new_model = keras.models.clone_model(
-        model, _new_inputs(model), clone_function=clone, call_function=call
+        model, _new_inputs(model), clone_function=clone, call_function=run
     )
     for old, new in pairs:
         if old.name not in skip:
-            _set_weights(new, weights.get(old.name, old.weights))
+            _set_weights(new, weights_of(old) if weights_of else old.weights)
     return new_model
 
 
