@@ -300,7 +300,7 @@ def _add_list(commands):
         commands,
         "list",
         _list,
-        "Show the networks of this package and their sizes",
+        "Show the networks of this package, their sizes and weights",
         "keras-sda list",
     )
     parser.add_argument("--json", action="store_true", help="Print JSON.")
@@ -312,13 +312,35 @@ def _list(options):
     if options.json:
         _show(json.dumps(PRESETS, indent=2))
         return
-    _show(f"{'network':16} {'blocks':16} {'parameters':>12} {'MACs':>16} {'top-1':>6}")
+    _show(
+        f"{'network':13} {'blocks':11} {'params':>7} {'MACs':>7} {'paper':>5}  weights"
+    )
     for name, row in PRESETS.items():
         blocks = ", ".join(map(str, row["stackwise_num_blocks"]))
         top1 = f"{row['published_top1']:.2f}" if "published_top1" in row else ""
-        _show(f"{name:16} {blocks:16} {row['params']:12,} {row['macs']:16,} {top1:>6}")
-    _show("Trainable parameters; MACs for one image of 224 pixels (CIFAR forms: 32).")
-    _show("top-1: published by the authors on ImageNet, in percent; not repeated here.")
+        weights = "; ".join(
+            _weights_text(key, source) for key, source in row.get("weights", {}).items()
+        )
+        line = (
+            f"{name:13} {blocks:11} {row['params'] / 1e6:6.2f}M "
+            f"{row['macs'] / 1e9:6.2f}G {top1:>5}  {weights}"
+        )
+        _show(line.rstrip())
+    _show("params: trainable. MACs: for one image of 224 pixels (CIFAR forms: 32).")
+    _show("paper: top-1 on ImageNet in percent, by the authors; not repeated here.")
+    _show(
+        "weights: names for weights=, top-1 in percent (of the trunk where they come "
+        "from timm),\nlicence. keras_sda.applications.model_info(name) has the details."
+    )
+
+
+def _weights_text(name, source):
+    words = [name, f"{source['top1']:.2f}"]
+    if source["source"] == "hub" and source["repository"] != name:
+        words.append(source["repository"])
+    licence = source["licence"]
+    words.append("licence unknown" if licence == "unknown" else licence)
+    return " ".join(words)
 
 
 def _shape(text):

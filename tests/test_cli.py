@@ -94,6 +94,13 @@ def test_list(capsys):
     assert cli.main(["list"]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in rows)
+    assert rows["SDAResNet50"]["weights"]["imagenet"]["licence"] == "apache-2.0"
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 100
+    (line,) = (line for line in lines if line.startswith("SDAResNet50 "))
+    assert "27.31M" in line and "4.09G" in line
+    assert "imagenet 81.21 timm/resnet50.a1_in1k apache-2.0" in line
+    assert any(line.endswith("cifar10 88.71 apache-2.0") for line in lines)
 
 
 def test_export_and_predict(capsys, export, tmp_path):

@@ -3,6 +3,7 @@
 from keras_sda.applications.decode_predictions import decode_predictions
 from keras_sda.applications.get_model import get_model, list_models
 from keras_sda.applications.load_weights import load_weights
+from keras_sda.applications.model_info import model_info
 from keras_sda.applications.preprocess_input import preprocess_input
 from keras_sda.applications.sda_cbam import (
     SDACBAM,
@@ -88,5 +89,6 @@ __all__ = [
     "get_model",
     "list_models",
     "load_weights",
+    "model_info",
     "preprocess_input",
 ]

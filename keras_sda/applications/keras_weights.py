@@ -6,7 +6,8 @@ import zipfile
 
 import keras
 
-from keras_sda.applications.weights_mismatch import check_weights_match
+from keras_sda.applications.network_signature import NetworkSignature
+from keras_sda.applications.weights_mismatch import check_finite, check_weights_match
 from keras_sda.utils import InvalidInputError
 
 
@@ -22,7 +23,8 @@ def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
         path: The file.
 
     Raises:
-        InvalidInputError: The file is damaged or does not fit.
+        InvalidInputError: The file is damaged, holds a value that is not finite, or
+            does not fit. Nothing is loaded then.
 
     Example:
 
@@ -35,12 +37,16 @@ def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
     """
     path = str(path)
     try:
-        stored = _stored_shapes(path)
+        arrays = _stored_arrays(path)
     except (OSError, zipfile.BadZipFile, KeyError, RuntimeError) as error:
         raise InvalidInputError(
             f"`weights` file {path!r} cannot be read: it is damaged, cut short or of "
             f"another format ({_first_line(error)}). Copy it again."
         ) from error
+    stored = {
+        layer: sorted(value.shape for value in values.values())
+        for layer, values in arrays.items()
+    }
     needed = {
         # Without the random state of dropout, which the files do not hold.
         layer.name: sorted(tuple(v.shape) for v in layer.weights)
@@ -56,6 +62,17 @@ def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
             for name, shapes in needed.items()
             if name in stored and stored[name] != shapes
         ],
+        fit=lambda: NetworkSignature.of_layers(stored).difference(
+            NetworkSignature.of_model(model)
+        ),
+    )
+    check_finite(
+        path,
+        (
+            (f"{layer}/{name}", value)
+            for layer, values in arrays.items()
+            for name, value in values.items()
+        ),
     )
     try:
         model.load_weights(path)
@@ -66,8 +83,8 @@ def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
         ) from error
 
 
-def _stored_shapes(path):
-    """Returns the sorted shapes of the variables of every layer in a file."""
+def _stored_arrays(path):
+    """Returns the variables of every layer in a file, by layer and by path inside."""
     import h5py
 
     source = path
@@ -77,16 +94,16 @@ def _stored_shapes(path):
     stored = {}
     with h5py.File(source, "r") as file:
         for group in file["layers"].values():
-            shapes = []
+            arrays = {}
 
-            def collect(_, item, shapes=shapes):
+            def collect(name, item, arrays=arrays):
                 if isinstance(item, h5py.Dataset):
-                    shapes.append(tuple(item.shape))
+                    arrays[name] = item[()]
 
             group.visititems(collect)
-            if shapes:
+            if arrays:
                 name = group["vars"].attrs["name"] if "vars" in group else group.name
-                stored[name] = sorted(shapes)
+                stored[name] = arrays
     return stored
 
 

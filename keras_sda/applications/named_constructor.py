@@ -1,5 +1,6 @@
 """A row of `presets.py` as a constructor."""
 
+import textwrap
 from collections.abc import Callable
 
 import keras
@@ -12,9 +13,9 @@ Use it like a constructor of `keras.applications`. {size}{published}
 
 Args:
     include_top: Whether the model ends in the classifier. Defaults to `True`.
-    weights: `None` (random start), a `.weights.h5` or `.keras` file of this network,
-        or a `.safetensors` file that holds the authors' parameter names.
-        Defaults to `None`.
+    weights: `None` (random start), {weights}a
+        `.weights.h5` or `.keras` file of this network, or a `.safetensors` file with
+        the parameter names of the authors or of timm. Defaults to `None`.
     input_tensor: Optional Keras tensor to build on.
     input_shape: Shape of an image `(height, width, channels)`, from 32 pixels on.
         Defaults to `({pixels}, {pixels}, 3)`.
@@ -33,7 +34,7 @@ Returns:
 
 Raises:
     InvalidInputError: An argument, or the file of weights, cannot be used.
-
+{notes}
 Example:
 
 >>> from keras_sda.applications import {name}
@@ -42,6 +43,25 @@ Example:
 
 Source: arXiv 2209.10327 (IEEE TAI 2024).
 """
+
+_HUB = (
+    'weights="{key}" downloads the trunk once: {repository} on the Hugging Face hub, '
+    "licence {licence}, {top1} % top-1 on ImageNet for images of {evaluated_at[size]} "
+    "pixels. Depth attention starts at the last block of every stage and the head "
+    "normalisation as identity: on the first day the network answers as that trunk "
+    "does (the other blocks of a stage share a weight of 0.0001), with the accuracy of "
+    "the trunk, not of the paper, and is ready to be fine-tuned. In training mode the "
+    "head normalisation takes the statistics of the batch, so the classifier needs "
+    "some steps to follow. Images go through preprocess_input. With another number of "
+    "classes the trunk is kept and the classifier starts fresh."
+)
+_PACKAGE = (
+    'weights="{key}" come with the package: {top1} % on the {evaluated_at[images]:,} '
+    "test images, trained by `{command}` (seed {seed}, {epochs} epochs). They take RGB "
+    "images of {evaluated_at[size]} pixels after preprocess_input (the ImageNet mean "
+    "and deviation, as in training). With another number of classes everything but the "
+    "classifier is kept."
+)
 
 
 def named_constructor(preset: str, generic: Callable) -> Callable[..., keras.Model]:
@@ -104,8 +124,17 @@ def named_constructor(preset: str, generic: Callable) -> Callable[..., keras.Mod
         description=_description(row),
         size=_size(row),
         published=_published(row),
+        weights="".join(f'`"{key}"`, ' for key in row.get("weights", {})),
+        notes="".join(_note(*item) for item in row.get("weights", {}).items()),
     )
     return constructor
+
+
+def _note(key, source):
+    text = (_HUB if source["source"] == "hub" else _PACKAGE).format(key=key, **source)
+    text = f"{text} {source.get('note', '')}".rstrip()
+    lines = textwrap.wrap(text, 84, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(["", "Note:", *(f"    {line}" for line in lines), ""])
 
 
 def _description(row):

@@ -6,8 +6,8 @@ from keras.applications import imagenet_utils
 def preprocess_input(x, data_format: str | None = None):
     """Scales RGB pixels as the networks of this package expect them.
 
-    Use it before a network that was trained on ImageNet. Models that `keras-sda
-    train` wrote hold their own scaling and take the pixels as they are.
+    Use it before a network with named weights (`"imagenet"`, `"cifar10"`). Models that
+    `keras-sda train` wrote hold their own scaling and take the pixels as they are.
 
     Args:
         x: Array or tensor of RGB pixels between 0 and 255, one image

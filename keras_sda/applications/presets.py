@@ -4,10 +4,69 @@
 convolutions and dense layers for one image of `size` pixels and 1000 classes (10 for
 the CIFAR form); tests hold the constructors to them. `published_top1` is the accuracy
 on ImageNet-1K in percent that the paper reports (arXiv 2209.10327), for 224 pixels;
-only the 86-layer networks have one. No weights are published in an open format.
-SDA-EPSANet and SDA-CBAM were published by their sizes only; the MACs of these rows
-and of the CIFAR forms are our own count.
+only the 86-layer networks have one. SDA-EPSANet and SDA-CBAM were published by their
+sizes only; the MACs of these rows and of the CIFAR forms are our own count.
+
+`weights` are what `weights=` of a constructor takes by name. `source` is `"hub"` (a
+repository of the Hugging Face hub, with the layout of its names) or `"package"` (a
+file in the folder `weights` beside this one). `top1` is the published accuracy in
+percent for images of `evaluated_at`, of the trunk for `"hub"` and of the whole network
+for `"package"`. `preprocessing` is what the weights were trained for; its mean and
+deviation, of pixels from 0 to 1, are those of `preprocess_input` throughout.
+
+The authors of depth attention publish no weights in an open format. Accuracies and
+image sizes of timm's checkpoints are those of results/results-imagenet.csv in the
+repository huggingface/pytorch-image-models (commit 0173a139), the preprocessing is
+that of its timm/models/resnet.py and res2net.py, the licence that of the card of each
+repository on the hub. Revisions are given where the full hash of a commit with the
+file is on record; `None` is the newest.
 """
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def _timm(name, top1, size, crop, interpolation, train_crop, licence, **more):
+    """A row of weights of timm; training was at 224 pixels throughout."""
+    return {
+        "source": "hub",
+        "repository": f"timm/{name}",
+        "revision": None,
+        "file": "model.safetensors",
+        "layout": "timm",
+        "licence": licence,
+        "classes": 1000,
+        "top1": top1,
+        "evaluated_at": {"size": size, "crop": crop, "interpolation": interpolation},
+        "preprocessing": {
+            "size": 224,
+            "crop": train_crop,
+            "interpolation": interpolation,
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+        },
+        **more,
+    }
+
+
+# The schedule of "ResNet strikes back" (arXiv 2110.00476): evaluated at 288 pixels.
+_STRIKES_BACK = {
+    "size": 288,
+    "crop": 1.0,
+    "interpolation": "bicubic",
+    "train_crop": 0.95,
+    "licence": "apache-2.0",
+}
+_RES2NET = {
+    "size": 224,
+    "crop": 0.875,
+    "interpolation": "bilinear",
+    "train_crop": 0.875,
+    "licence": "unknown",
+    "note": "The card names no licence, and the authors of Res2Net publish their "
+    "training code for non-commercial use only: hence under the name of the "
+    "repository, for those who know that they may use it.",
+}
 
 PRESETS = {
     "SDAResNet20": {
@@ -16,6 +75,33 @@ PRESETS = {
         "stackwise_num_blocks": [3, 3, 3],
         "params": 301_994,
         "macs": 40_841_856,
+        "weights": {
+            "cifar10": {
+                "source": "package",
+                "file": "sdaresnet20_cifar10.safetensors",
+                "layout": "authors",
+                "licence": "apache-2.0",
+                "classes": 10,
+                "top1": 88.71,
+                "evaluated_at": {"size": 32, "images": 10_000},
+                "preprocessing": {
+                    "size": 32,
+                    "mean": IMAGENET_MEAN,
+                    "std": IMAGENET_STD,
+                },
+                "command": "keras-sda train --model SDAResNet20 --dataset cifar10",
+                "recipe": "cifar",
+                "seed": 0,
+                "epochs": 15,
+                "device": "1 x cpu (x86_64, Linux)",
+                "versions": {
+                    "keras_sda": "0.1.0",
+                    "keras": "3.15.1",
+                    "backend": "tensorflow",
+                    "tensorflow": "2.21.0",
+                },
+            },
+        },
     },
     "SDAResNet32": {
         "family": "sda_resnet",
@@ -38,6 +124,14 @@ PRESETS = {
         "groups": 1,
         "params": 27_313_576,
         "macs": 4_090_920_960,
+        "weights": {
+            "imagenet": _timm(
+                "resnet50.a1_in1k",
+                81.214,
+                **_STRIKES_BACK,
+                revision="73aa6788a8e5470e708bb3408c7f6eed24ceeb35",
+            ),
+        },
     },
     "SDAResNet86": {
         "family": "sda_resnet",
@@ -55,6 +149,14 @@ PRESETS = {
         "groups": 1,
         "params": 47_437_224,
         "macs": 7_804_256_256,
+        "weights": {
+            "imagenet": _timm(
+                "resnet101.a1h_in1k",
+                82.778,
+                **_STRIKES_BACK,
+                revision="31c8dd57af17e8f4a74423ce917e37a3f8d71175",
+            ),
+        },
     },
     "SDAResNet152": {
         "family": "sda_resnet",
@@ -63,6 +165,9 @@ PRESETS = {
         "groups": 1,
         "params": 64_079_272,
         "macs": 11_517_460_480,
+        "weights": {
+            "imagenet": _timm("resnet152.a1h_in1k", 83.45, **_STRIKES_BACK),
+        },
     },
     "SDASENet50": {
         "family": "sda_senet",
@@ -70,6 +175,9 @@ PRESETS = {
         "stackwise_num_blocks": [3, 4, 6, 3],
         "params": 29_844_568,
         "macs": 4_093_435_904,
+        "weights": {
+            "imagenet": _timm("seresnet50.a1_in1k", 81.102, **_STRIKES_BACK),
+        },
     },
     "SDASENet86": {
         "family": "sda_senet",
@@ -99,6 +207,11 @@ PRESETS = {
         "stackwise_num_blocks": [3, 4, 6, 3],
         "params": 27_455_664,
         "macs": 4_256_903_168,
+        "weights": {
+            "timm/res2net50_26w_4s.in1k": _timm(
+                "res2net50_26w_4s.in1k", 77.95, **_RES2NET
+            ),
+        },
     },
     "SDARes2Net86": {
         "family": "sda_res2net",
@@ -114,6 +227,11 @@ PRESETS = {
         "stackwise_num_blocks": [3, 4, 23, 3],
         "params": 48_094_752,
         "macs": 8_069_825_280,
+        "weights": {
+            "timm/res2net101_26w_4s.in1k": _timm(
+                "res2net101_26w_4s.in1k", 79.202, **_RES2NET
+            ),
+        },
     },
     "SDARes2Net152": {
         "family": "sda_res2net",

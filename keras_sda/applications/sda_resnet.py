@@ -79,8 +79,9 @@ def SDAResNet(
             `"P2"` to `"P5"` for strides 4 to 32. Needs `include_top=False`.
             Defaults to `False`.
         include_top: Whether the model ends in the classifier. Defaults to `True`.
-        weights: `None` (random start), a `.weights.h5` or `.keras` file of this
-            network, or a `.safetensors` file that holds the authors' parameter names.
+        weights: `None` (random start), the name of published weights (see
+            `load_weights`), a `.weights.h5` or `.keras` file of this network, or a
+            `.safetensors` file with the parameter names of the authors or of timm.
             Defaults to `None`.
         input_tensor: Optional Keras tensor to build on.
         input_shape: Shape of an image `(height, width, channels)`, from 32 pixels on;

@@ -1,10 +1,14 @@
 """Selective depth attention: a stage weighs the outputs of all its blocks."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_sda.layers.batch_normalization import batch_normalization
 from keras_sda.utils import InvalidInputError
+
+# Scale of the squeezed units where a layer starts at its last block.
+_START_SCALE = 10.0
 
 
 @keras.saving.register_keras_serializable(package="keras_sda")
@@ -199,6 +203,34 @@ class SelectiveDepthAttention(keras.layers.Layer):
             # gradients.
             return 0.0 * logits + 1.0
         return ops.softmax(logits, axis=1)
+
+    def start_at_last_block(self, other_weight: float = 1e-5) -> None:
+        """Makes the layer pass on the map of the last block, nearly alone.
+
+        Use it where the layer joins a trained network, which goes on from its last
+        blocks. The weights are then the same for all images. Their gradients are
+        small in proportion to `other_weight`: optimizers that scale gradients (Adam,
+        AdamW, ...) open the other blocks within some hundred steps, plain SGD hardly
+        does.
+
+        Args:
+            other_weight: Weight of all other blocks together, between 0 and 1. The
+                smaller it is, the closer is the output to the last map and the later
+                do the weights start to move. Defaults to `1e-5`.
+        """
+        if not 0 < other_weight < 1:
+            raise InvalidInputError(
+                "`other_weight` must lie between 0 and 1, such as 1e-5. "
+                f"Received: other_weight={other_weight}."
+            )
+        bias = np.zeros((self.num_blocks, self.channels), "float32")
+        odds = (1 - other_weight) / other_weight
+        bias[-1] = np.log(odds * max(self.num_blocks - 1, 1))
+        # Without this, unnormalised features would outweigh the biases.
+        self.expand.kernel.assign(np.zeros(self.expand.kernel.shape, "float32"))
+        self.expand.bias.assign(bias.reshape(-1))
+        # Changes no output while the kernel is zero, but makes its gradients larger.
+        self.squeeze_bn.gamma.assign(np.full(self.width, _START_SCALE, "float32"))
 
     def call(self, inputs, training=None):
         attention = self.compute_attention(inputs, training=training)

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from keras_sda.applications import SDAResNet, load_weights
+from keras_sda.applications import (
+    SDAResNet,
+    SDAResNet20,
+    SDAResNet32,
+    load_weights,
+)
 from keras_sda.applications.safetensors_weights import to_torch_tensors
 from keras_sda.utils import InvalidInputError
 
@@ -119,3 +124,88 @@ def test_nothing_is_loaded_when_a_tensor_is_missing(files, tmp_path):
         load_weights(model, tmp_path / "m.safetensors")
     for a, b in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+KINDS = ["model.keras", "model.weights.h5", "m.safetensors"]
+
+
+def write(model, path):
+    """Writes the weights of a model in the kind that the name of the file asks for."""
+    if path.name.endswith(".keras"):
+        model.save(path)
+    elif path.name.endswith(".h5"):
+        model.save_weights(path)
+    else:
+        save_file(to_torch_tensors(model), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_file_of_another_depth_says_which_network_it_fits(kind, tmp_path):
+    path = write(SDAResNet20(), tmp_path / kind)
+    with pytest.raises(
+        InvalidInputError, match="fits SDAResNet20, and the model is SDAResNet32"
+    ):
+        SDAResNet32(weights=path)
+    with pytest.raises(InvalidInputError, match=r"This file fits SDAResNet20\. "):
+        SDAResNet(**ARGUMENTS, weights=path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plain_trunk_is_told_from_one_with_attention(kind, tmp_path):
+    path = write(SDAResNet20(depth_attention=False), tmp_path / kind)
+    text = "fits SDAResNet20 with depth_attention=False, and the model is SDAResNet20"
+    with pytest.raises(InvalidInputError, match=text):
+        SDAResNet20(weights=path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unnamed_networks_are_described(kind, tmp_path):
+    path = write(SDAResNet(**ARGUMENTS), tmp_path / kind)
+    text = r"holds stages of \[1, 2\] blocks, the model has \[2, 2\]"
+    with pytest.raises(InvalidInputError, match=text):
+        SDAResNet(**{**ARGUMENTS, "stackwise_num_blocks": [2, 2]}, weights=path)
+
+
+def test_file_of_something_else(tmp_path):
+    save_file({"encoder.weight": np.zeros((2, 2), "f")}, tmp_path / "m.safetensors")
+    with pytest.raises(InvalidInputError, match="no stages of residual blocks"):
+        SDAResNet20(weights=tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_that_are_not_finite(kind, value, tmp_path):
+    broken = SDAResNet(**ARGUMENTS)
+    variable = broken.get_layer("stage1_block1_bn2").gamma
+    variable.assign(np.full(variable.shape, value, "float32"))
+    path = write(broken, tmp_path / kind)
+    model = SDAResNet(**ARGUMENTS)
+    before = model.get_weights()
+    with pytest.raises(
+        InvalidInputError, match="not finite: tensor '.*bn2.* has 8 of 8 as NaN or inf"
+    ):
+        load_weights(model, path)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_files(dtype, model, tmp_path):
+    import ml_dtypes  # noqa: F401  (gives NumPy the dtype bfloat16)
+
+    tensors = {k: v.astype(dtype) for k, v in to_torch_tensors(model).items()}
+    save_file(tensors, tmp_path / "m.safetensors")
+    again = SDAResNet(**ARGUMENTS, weights=tmp_path / "m.safetensors")
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-2)
+
+
+def test_classifier_of_a_file_is_left_out_where_there_is_none(files, model):
+    features = SDAResNet(
+        **{**ARGUMENTS, "include_top": False}, weights=files / "m.safetensors"
+    )
+    np.testing.assert_array_equal(
+        features.get_layer("stage2_sda").expand.bias,
+        model.get_layer("stage2_sda").expand.bias,
+    )

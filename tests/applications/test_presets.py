@@ -7,7 +7,9 @@ from test_case import FIXTURES
 
 from keras_sda import applications
 from keras_sda.analysis import profile
+from keras_sda.applications.network_signature import NetworkSignature
 from keras_sda.applications.presets import PRESETS
+from keras_sda.applications.torch_entries import torch_entries
 
 # Building a network of 101 or 152 layers takes seconds; one family stands for all.
 BUILT = [
@@ -28,6 +30,15 @@ def test_sizes(name):
     attention = [layer.name for layer in model.layers if layer.name.endswith("_sda")]
     assert len(attention) == len(row["stackwise_num_blocks"])
     assert f"Builds {name}" in applications.get_model(name).__doc__
+    # Its weights are known again, by the names here, of the authors and of timm.
+    signature = NetworkSignature.of_model(model)
+    assert (signature.preset, signature.attention) == (name, True)
+    shapes = {entry.name: entry.shape for entry in torch_entries(model)}
+    assert NetworkSignature.of_tensors(shapes) == signature
+    if row["family"] in ("sda_resnet", "sda_senet", "sda_res2net"):
+        shapes = {entry.name: entry.shape for entry in torch_entries(model, "timm")}
+        trunk = NetworkSignature.of_tensors(shapes)
+        assert (trunk.preset, trunk.attention) == (name, None)
 
 
 @pytest.mark.parametrize(
