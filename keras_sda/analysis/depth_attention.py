@@ -1,0 +1,195 @@
+"""Read the weights that selective depth attention gives to the blocks."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sda.analysis.depth_attention_weights import DepthAttentionWeights
+from keras_sda.graph import ModelGraph, as_functional
+from keras_sda.layers import SelectiveDepthAttention
+from keras_sda.utils import InvalidInputError
+
+
+def depth_attention(
+    model: keras.Model, images: Any, batch_size: int = 32
+) -> DepthAttentionWeights:
+    """Returns, for every image, how much each block of each stage counts.
+
+    Use it to see which depths, and so which receptive fields, a network prefers for
+    which images. The model runs at inference and is not changed; memory holds the
+    feature maps of one batch and the result.
+
+    Args:
+        model: A functional or built sequential model that holds
+            `SelectiveDepthAttention` layers, such as a network of
+            `keras_sda.applications`; also inside nested functional models.
+        images: Array `(images, height, width, channels)` as the model takes it; for a
+            model with several inputs a list or dict of arrays.
+        batch_size: Images per step. Defaults to `32`.
+
+    Returns:
+        A dict from the name of the attention layer, in the order in which the layers
+        run, to a float32 array `(images, K, channels)` that sums to one over axis 1.
+        Its attribute `block_names` names the K layers behind axis 1. A layer inside a
+        nested model is called `"nested/layer"`, the second call of a shared layer
+        `"layer (call 2)"`.
+
+    Raises:
+        InvalidInputError: The model has no graph or no such layer, or the images do
+            not fit it.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_sda.analysis import depth_attention
+    >>> from keras_sda.applications import SDAResNet20
+    >>> attention = depth_attention(SDAResNet20(), np.zeros((2, 32, 32, 3)))
+    >>> {name: weights.shape for name, weights in attention.items()}
+    {'stage1_sda': (2, 3, 16), 'stage2_sda': (2, 3, 32), 'stage3_sda': (2, 3, 64)}
+    >>> attention.block_names["stage1_sda"]
+    ('stage1_block1_add', 'stage1_block2_add', 'stage1_block3_add')
+
+    Source: arXiv 2209.10327 (IEEE TAI 2024), the weights of step "select".
+    """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InvalidInputError(
+            f"`batch_size` must be a positive integer. Received: {batch_size!r}."
+        )
+    probe = _Probe(model)
+    if not probe.names:
+        raise InvalidInputError(
+            f"`model` '{model.name}' has no SelectiveDepthAttention layer in its graph "
+            "(or hides it in a subclassed or wrapped layer). Take a network of "
+            "keras_sda.applications with depth_attention=True, or attach the attention "
+            "with keras_sda.depth.attach."
+        )
+    arrays = _arrays(probe.trunk, images)
+    # XLA takes longer to compile than these few passes to run; JAX has nothing else.
+    probe.compile(jit_compile=keras.backend.backend() == "jax")
+    num_images = len(arrays[0])
+    batch_size = min(batch_size, num_images)
+    parts = []
+    for start in range(0, num_images, batch_size):
+        # The last batch is filled up, so that the graph is compiled once.
+        rows = np.arange(start, start + batch_size) % num_images
+        weights = probe.predict_on_batch([array[rows] for array in arrays])
+        kept = min(batch_size, num_images - start)
+        parts.append([np.asarray(w, "float32")[:kept] for w in weights])
+    return DepthAttentionWeights(
+        {
+            name: np.concatenate([part[i] for part in parts])
+            for i, name in enumerate(probe.names)
+        },
+        dict(zip(probe.names, probe.block_names, strict=True)),
+    )
+
+
+class _Probe(keras.Model):
+    """Runs a model up to its attention layers and returns their weights.
+
+    It shares the layers of the model. New calls in the symbolic graph would leave
+    traces in them, so the attention is computed outside of it.
+    """
+
+    def __init__(self, model, prefix=""):
+        super().__init__(name="probe")
+        graph = ModelGraph(model)
+        self.names, self.block_names = [], []
+        self.readers = []
+        tensors = []
+        for node in graph.nodes:
+            number = node.call_index + 1
+            name = prefix + node.name + ("" if number == 1 else f" (call {number})")
+            if isinstance(node.layer, SelectiveDepthAttention):
+                reader = _Reader(node.layer)
+                self.names.append(name)
+                self.block_names.append(
+                    tuple(graph.nodes[source].name for source, _ in node.inputs)
+                )
+            elif _is_graph(node.layer):
+                reader = _Probe(node.layer, f"{name}/")
+                self.names += reader.names
+                self.block_names += reader.block_names
+                if not reader.names:
+                    continue
+            else:
+                continue
+            self.readers.append(reader)
+            tensors.append(list(node.input_tensors))
+        self.trunk = keras.Model(graph.model.inputs, tensors) if tensors else None
+
+    def call(self, inputs):
+        outputs = []
+        maps = self.trunk(inputs, training=False)
+        for reader, tensors in zip(self.readers, maps, strict=True):
+            outputs += reader(tensors)
+        return outputs
+
+
+class _Reader(keras.layers.Layer):
+    def __init__(self, layer):
+        super().__init__(name="reader", dtype=layer.dtype_policy)
+        self.layer = layer
+
+    def call(self, inputs):
+        return [self.layer.compute_attention(inputs, training=False)]
+
+
+def _is_graph(layer):
+    if not isinstance(layer, (keras.Function, keras.Sequential)):
+        return False
+    try:
+        as_functional(layer)
+    except InvalidInputError:
+        return False  # It overrides `call`: its graph may not be what it computes.
+    return True
+
+
+def _arrays(model, images):
+    """The images as one array per input, of the right shapes and one length."""
+    inputs = model.inputs
+    given = [images] if len(inputs) == 1 else keras.tree.flatten(images)
+    if len(inputs) == 1 and isinstance(images, dict):
+        given = list(images.values())
+    if len(given) != len(inputs):
+        raise InvalidInputError(
+            f"`images` must hold one array for each of the {len(inputs)} inputs of the "
+            f"model. Received {len(given)}."
+        )
+    arrays = [_to_array(value) for value in given]
+    for array, tensor in zip(arrays, inputs, strict=True):
+        wanted = tuple(tensor.shape[1:])
+        fits = array.ndim == len(wanted) + 1 and all(
+            size in (None, got)
+            for size, got in zip(wanted, array.shape[1:], strict=True)
+        )
+        if not fits:
+            raise InvalidInputError(
+                "`images` must be an array of shape (images, "
+                f"{', '.join(str(size or 'any') for size in wanted)}), as the model "
+                f"takes them. Received the shape {array.shape}. Add the first axis to "
+                "a single image (`image[None]`), resize images of another size."
+            )
+        if len(array) != len(arrays[0]) or not len(array):
+            raise InvalidInputError(
+                "`images` must hold at least one image, and equally many for all "
+                f"inputs. Received the lengths {[len(a) for a in arrays]}."
+            )
+    return arrays
+
+
+def _to_array(value):
+    if keras.ops.is_tensor(value):
+        return keras.ops.convert_to_numpy(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # Images of different sizes.
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiub":
+        raise InvalidInputError(
+            "`images` must be an array of numbers, images of one size. Received: "
+            f"{type(value).__name__}. Take a few batches of a data set and put them "
+            "together with `numpy.concatenate`."
+        )
+    return array
