@@ -3,6 +3,7 @@
 * `keras_sda.applications`: networks in the style of `keras.applications`.
 * `keras_sda.layers`: the layers that they are made of.
 * `keras_sda.graph`: the functional model as data.
+* `keras_sda.depth`: selective depth attention for models that were built without it.
 * `keras_sda.analysis`: parameters, multiply-accumulates, latency.
 * `keras_sda.training`: data, augmentation, recipes, strategies, resumable training.
 * `keras_sda.export`: SavedModels for TF Serving, and their client.
@@ -10,13 +11,14 @@
 Importing it imports Keras, and TensorFlow only where that is the Keras backend.
 """
 
-from keras_sda import analysis, applications, export, graph, layers, training
+from keras_sda import analysis, applications, depth, export, graph, layers, training
 from keras_sda.version import __version__
 
 __all__ = [
     "__version__",
     "analysis",
     "applications",
+    "depth",
     "export",
     "graph",
     "layers",

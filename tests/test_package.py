@@ -19,6 +19,7 @@ LEVELS = {
     "layers": 1,
     "graph": 2,
     "applications": 2,
+    "depth": 3,
     "analysis": 3,
     "training": 4,
     "export": 5,
