@@ -49,6 +49,31 @@ def _timm(name, top1, size, crop, interpolation, train_crop, licence, **more):
     }
 
 
+def _cifar10(name, top1):
+    """A row of our own weights, shipped by `tools/ship_weights.py`."""
+    return {
+        "source": "package",
+        "file": f"{name.lower()}_cifar10.safetensors",
+        "layout": "authors",
+        "licence": "apache-2.0",
+        "classes": 10,
+        "top1": top1,
+        "evaluated_at": {"size": 32, "images": 10_000},
+        "preprocessing": {"size": 32, "mean": IMAGENET_MEAN, "std": IMAGENET_STD},
+        "command": f"keras-sda train --model {name} --dataset cifar10 --recipe cifar",
+        "recipe": "cifar",
+        "seed": 0,
+        "epochs": 15,
+        "device": "1 x cpu (x86_64, Linux)",
+        "versions": {
+            "keras_sda": "0.1.0",
+            "keras": "3.15.1",
+            "backend": "tensorflow",
+            "tensorflow": "2.21.0",
+        },
+    }
+
+
 # The schedule of "ResNet strikes back" (arXiv 2110.00476): evaluated at 288 pixels.
 _STRIKES_BACK = {
     "size": 288,
@@ -76,31 +101,7 @@ PRESETS = {
         "params": 301_994,
         "macs": 40_841_856,
         "weights": {
-            "cifar10": {
-                "source": "package",
-                "file": "sdaresnet20_cifar10.safetensors",
-                "layout": "authors",
-                "licence": "apache-2.0",
-                "classes": 10,
-                "top1": 88.71,
-                "evaluated_at": {"size": 32, "images": 10_000},
-                "preprocessing": {
-                    "size": 32,
-                    "mean": IMAGENET_MEAN,
-                    "std": IMAGENET_STD,
-                },
-                "command": "keras-sda train --model SDAResNet20 --dataset cifar10",
-                "recipe": "cifar",
-                "seed": 0,
-                "epochs": 15,
-                "device": "1 x cpu (x86_64, Linux)",
-                "versions": {
-                    "keras_sda": "0.1.0",
-                    "keras": "3.15.1",
-                    "backend": "tensorflow",
-                    "tensorflow": "2.21.0",
-                },
-            },
+            "cifar10": _cifar10("SDAResNet20", 88.71),
         },
     },
     "SDAResNet32": {
@@ -116,6 +117,9 @@ PRESETS = {
         "stackwise_num_blocks": [9, 9, 9],
         "params": 928_970,
         "macs": 125_819_520,
+        "weights": {
+            "cifar10": _cifar10("SDAResNet56", 89.83),
+        },
     },
     "SDAResNet50": {
         "family": "sda_resnet",
