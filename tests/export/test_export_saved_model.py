@@ -190,10 +190,27 @@ def test_ends_in_probabilities(last, expected):
     assert ends_in_probabilities(model) == expected
 
 
-def grouped_model():
+class OwnConv2D(layers.Conv2D):
+    """Keras's own convolution by another name."""
+
+
+def grouped_model(convolution=OwnConv2D):
     x = keras.Input(SHAPE)
-    y = layers.Conv2D(6, 3, groups=3, name="wide")(x)
+    y = convolution(6, 3, groups=3, name="wide")(x)
     return keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling2D()(y)))
+
+
+def test_grouped_convolutions_of_keras_are_replaced(tmp_path):
+    import tensorflow as tf
+
+    model = grouped_model(layers.Conv2D)
+    path = export_saved_model(model, tmp_path / "out", preprocessing="none")
+    assert check_no_xla_functions(path) is None
+    images = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
+    served = tf.saved_model.load(path)
+    outputs = served.signatures["serving_default"](tf.constant(images))
+    expected = keras.ops.softmax(model(images))
+    np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
 
 
 def output_model(x, y):
@@ -217,7 +234,7 @@ MODELS = {
         output_model(IMAGE, [layers.Flatten()(IMAGE), layers.Flatten()(IMAGE)]),
         "one output",
     ),
-    "xla": (grouped_model, r"'wide' is a Conv2D\(groups>1\).*GroupedConv2D"),
+    "xla": (grouped_model, r"'wide' is a OwnConv2D\(groups>1\).*GroupedConv2D"),
 }
 
 
