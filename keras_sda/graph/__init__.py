@@ -1,19 +1,38 @@
 """The functional model as data: the only folder that knows how Keras stores a graph."""
 
 from keras_sda.graph.as_functional import as_functional
+from keras_sda.graph.channel_call import ChannelCall
+from keras_sda.graph.channel_graph import ChannelGraph, Untouchable
+from keras_sda.graph.channel_group import ChannelGroup, GroupPart
+from keras_sda.graph.channel_rules import register_rule
+from keras_sda.graph.channel_trace import ChannelStep, ChannelTrace
+from keras_sda.graph.channels import Channels
 from keras_sda.graph.clone_edited import clone_edited, uncompiled
 from keras_sda.graph.input_specs import input_specs
 from keras_sda.graph.layer_call import LayerCall
 from keras_sda.graph.layer_calls import layer_calls
 from keras_sda.graph.model_graph import GraphNode, ModelGraph
+from keras_sda.graph.rebuild import rebuild
+from keras_sda.graph.remove_channels import remove_channels
 
 __all__ = [
+    "ChannelCall",
+    "ChannelGraph",
+    "ChannelGroup",
+    "ChannelStep",
+    "ChannelTrace",
+    "Channels",
     "GraphNode",
+    "GroupPart",
     "LayerCall",
     "ModelGraph",
+    "Untouchable",
     "as_functional",
     "clone_edited",
     "input_specs",
     "layer_calls",
+    "rebuild",
+    "register_rule",
+    "remove_channels",
     "uncompiled",
 ]

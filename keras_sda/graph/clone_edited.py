@@ -1,6 +1,6 @@
 """Rebuild a functional model with edited layers and the same weights."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
@@ -16,6 +16,7 @@ def clone_edited(
     skip: Collection[str] = (),
     weights_of: Callable[[keras.layers.Layer], list] | None = None,
     call: Callable[[Any, tuple, dict], Any] | None = None,
+    input_shapes: Sequence[tuple] | None = None,
 ) -> keras.Model:
     """Clones a functional model with other settings or weights, or without some layers.
 
@@ -34,6 +35,8 @@ def clone_edited(
         call: Gets every (new) layer or operation in the order of execution with its
             args and kwargs, and returns what the readers of its outputs shall get.
             Defaults to calling the layer.
+        input_shapes: Shapes of the new inputs with the batch axis, in order. Defaults
+            to those of the model.
 
     Returns:
         The new functional `keras.Model`, with the layer names of the old one.
@@ -73,7 +76,7 @@ def clone_edited(
         return layer(*args, **kwargs) if call is None else call(layer, args, kwargs)
 
     new_model = keras.models.clone_model(
-        model, _new_inputs(model), clone_function=clone, call_function=run
+        model, _new_inputs(model, input_shapes), clone_function=clone, call_function=run
     )
     for old, new in pairs:
         if old.name not in skip:
@@ -95,19 +98,22 @@ def _is_graph(layer):
     return isinstance(layer, keras.Model)
 
 
-def _new_inputs(model):
+def _new_inputs(model, shapes):
     """Inputs like those of the model; Keras would name them after their tensors."""
     names = {
         id(layer.output): layer.name
         for layer in model.layers
         if isinstance(layer, keras.layers.InputLayer)
     }
-    return keras.tree.map_structure(
-        lambda x: keras.Input(
-            batch_shape=x.shape, dtype=x.dtype, sparse=x.sparse, name=names[id(x)]
-        ),
-        model.input,
-    )
+    flat = keras.tree.flatten(model.input)
+    shapes = shapes or [x.shape for x in flat]
+    inputs = [
+        keras.Input(
+            batch_shape=shape, dtype=x.dtype, sparse=x.sparse, name=names[id(x)]
+        )
+        for x, shape in zip(flat, shapes, strict=True)
+    ]
+    return keras.tree.pack_sequence_as(model.input, inputs)
 
 
 def _set_weights(layer, values):

@@ -24,6 +24,8 @@ class PyramidSplitAttention2D(keras.layers.Layer):
         strides: Integer. Defaults to `1`.
         reduction: Integer, ratio of a branch's channels to the hidden units of its
             gate. Defaults to `16`.
+        gate_units: Integer, the hidden units of every gate, in place of `reduction`.
+            Defaults to `None`.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to the Keras
             setting.
         implementation: How the groups are computed, see `GroupedConv2D`. Defaults to
@@ -58,6 +60,7 @@ class PyramidSplitAttention2D(keras.layers.Layer):
         groups: Sequence[int] = (1, 4, 8, 16),
         strides: int = 1,
         reduction: int = 16,
+        gate_units: int | None = None,
         data_format: str | None = None,
         implementation: str = "auto",
         **kwargs,
@@ -74,6 +77,7 @@ class PyramidSplitAttention2D(keras.layers.Layer):
         self.groups = list(groups)
         self.strides = strides
         self.reduction = reduction
+        self.gate_units = gate_units
         self.implementation = implementation
         self.data_format = data_format or keras.config.image_data_format()
         self.channel_axis = -1 if self.data_format == "channels_last" else 1
@@ -91,7 +95,7 @@ class PyramidSplitAttention2D(keras.layers.Layer):
 
     def build(self, input_shape):
         self.pyramid.build(input_shape)
-        hidden = max(self.branch_filters // self.reduction, 1)
+        hidden = self.gate_units or max(self.branch_filters // self.reduction, 1)
         initializer = keras.initializers.VarianceScaling(
             2.0, "fan_out", "untruncated_normal"
         )
@@ -148,6 +152,7 @@ class PyramidSplitAttention2D(keras.layers.Layer):
             "groups": self.groups,
             "strides": self.strides,
             "reduction": self.reduction,
+            "gate_units": self.gate_units,
             "data_format": self.data_format,
             "implementation": self.implementation,
         }
