@@ -5,13 +5,23 @@
 * `keras_sda.graph`: the functional model as data.
 * `keras_sda.depth`: selective depth attention for models that were built without it.
 * `keras_sda.analysis`: parameters, multiply-accumulates, latency.
+* `keras_sda.pruning`: removal of channels from any functional model, structurally.
 * `keras_sda.training`: data, augmentation, recipes, strategies, resumable training.
 * `keras_sda.export`: SavedModels for TF Serving, and their client.
 
 Importing it imports Keras, and TensorFlow only where that is the Keras backend.
 """
 
-from keras_sda import analysis, applications, depth, export, graph, layers, training
+from keras_sda import (
+    analysis,
+    applications,
+    depth,
+    export,
+    graph,
+    layers,
+    pruning,
+    training,
+)
 from keras_sda.version import __version__
 
 __all__ = [
@@ -22,5 +32,6 @@ __all__ = [
     "export",
     "graph",
     "layers",
+    "pruning",
     "training",
 ]

@@ -21,9 +21,10 @@ LEVELS = {
     "applications": 2,
     "depth": 3,
     "analysis": 3,
-    "training": 4,
-    "export": 5,
-    "cli": 6,
+    "pruning": 4,
+    "training": 5,
+    "export": 6,
+    "cli": 7,
 }
 
 

@@ -4,10 +4,16 @@ from keras_sda.training.build_classifier import build_classifier
 from keras_sda.training.coupled_sgd import CoupledSGD
 from keras_sda.training.evaluate_classifier import evaluate_classifier
 from keras_sda.training.evaluation_stream import evaluation_stream
+from keras_sda.training.fine_tune_classifier import (
+    fine_tune_classifier,
+    measure_accuracy,
+)
 from keras_sda.training.image_dataset import ImageDataset
 from keras_sda.training.load_image_dataset import load_image_dataset
 from keras_sda.training.make_strategy import make_strategy
 from keras_sda.training.option_parsing import add_arguments, build, define_flags
+from keras_sda.training.prune_classifier import prune_classifier
+from keras_sda.training.prune_options import PruneOptions, resumed_prune_options
 from keras_sda.training.recipe import Recipe
 from keras_sda.training.recipes import RECIPES, default_recipe
 from keras_sda.training.resumed_options import resumed_options
@@ -19,6 +25,7 @@ __all__ = [
     "RECIPES",
     "CoupledSGD",
     "ImageDataset",
+    "PruneOptions",
     "Recipe",
     "TrainOptions",
     "add_arguments",
@@ -28,9 +35,13 @@ __all__ = [
     "define_flags",
     "evaluate_classifier",
     "evaluation_stream",
+    "fine_tune_classifier",
     "load_image_dataset",
     "make_strategy",
+    "measure_accuracy",
+    "prune_classifier",
     "resumed_options",
+    "resumed_prune_options",
     "train_classifier",
     "training_stream",
 ]

@@ -52,7 +52,7 @@ def evaluate_classifier(
         )
     model = load_model(model_path)
     data = load_image_dataset(dataset, data_dir, download=download, strict=strict)
-    image_size = _check(model, model_path, data)
+    image_size = check_classifier(model, model_path, data)
     metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
     if len(data.class_names) > 5:
         metrics.append(keras.metrics.TopKCategoricalAccuracy(5, name="top_5_accuracy"))
@@ -66,7 +66,7 @@ def evaluate_classifier(
     }
 
 
-def _check(model, path, data) -> int:
+def check_classifier(model, path, data) -> int:
     inputs, outputs = model.input_shape, model.output_shape
     if (
         not isinstance(inputs, tuple)

@@ -24,6 +24,11 @@ _OWN = {
     "metrics.json",
     "model.keras",
     "options.json",
+    "plan.json",
+    "report.csv",
+    "report.json",
+    "report.md",
+    "report.png",
     "skipped_files.txt",
 }
 

@@ -1,0 +1,114 @@
+"""Time single layers of a model on this device."""
+
+import json
+import time
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sda.analysis import count_macs
+from keras_sda.analysis.inference_step import InferenceStep
+from keras_sda.graph import LayerCall, layer_calls
+
+
+class LayerTimer:
+    """Measures layers one by one, each in a model of its own.
+
+    Layers of the same class, config and input are measured once. What a call costs
+    without any work is taken off. Weights are random: times do not depend on them.
+
+    Args:
+        batch_size: Samples per run. Defaults to 1.
+        seconds: Time after which `time_ms` gives up and returns None, so that a large
+            model takes bounded time. Defaults to 60.
+        num_runs: Timed runs of every layer. Defaults to 5.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.pruning.layer_timer import LayerTimer
+    >>> layer = keras.layers.Dense(4)
+    >>> LayerTimer().time_ms(layer, layer.get_config(), (1, 8)) >= 0
+    True
+    """
+
+    def __init__(self, batch_size: int = 1, seconds: float = 60.0, num_runs: int = 5):
+        self._batch_size = batch_size
+        self._num_runs = num_runs
+        self._deadline = time.monotonic() + seconds
+        self._times: dict[str, float | None] = {}
+        self._overhead = None
+
+    def time_ms(
+        self, layer: keras.layers.Layer, config: dict, batch_input_shape: tuple
+    ) -> float | None:
+        """Milliseconds of one call of a layer with this config, or None.
+
+        None means that the layer cannot be built from its config, or that the time is
+        up.
+
+        Args:
+            layer: A layer of the class that is meant.
+            config: What `from_config` of this class takes.
+            batch_input_shape: Shape of its input for one sample, batch axis first.
+        """
+        known = {key: value for key, value in config.items() if key != "name"}
+        key = f"{type(layer).__name__} {batch_input_shape} {_text(known)}"
+        if key not in self._times:
+            if time.monotonic() > self._deadline:
+                return None
+            self._times[key] = self._measure(layer, config, batch_input_shape)
+        return self._times[key]
+
+    def times_ms(self, model: keras.Model) -> dict[str, float]:
+        """Milliseconds of every layer of a model that has multiply-accumulates.
+
+        Layers with several inputs or without a complete config are left out. The
+        calls of a shared layer are summed.
+        """
+        times: dict[str, float] = {}
+        for call in timeable_calls(model):
+            value = self.time_ms(
+                call.layer, call.layer.get_config(), call.batch_input_shapes[0]
+            )
+            if value is not None:
+                times[call.name] = times.get(call.name, 0.0) + value
+        return times
+
+    def _measure(self, layer, config, shape):
+        if self._overhead is None:
+            self._overhead = 0.0
+            x = keras.Input((1,))
+            self._overhead = self._run(keras.Model(x, keras.layers.Identity()(x)), 1)
+        try:
+            new = type(layer).from_config({**config, "name": "timed"})
+            x = keras.Input(shape[1:], dtype=new.compute_dtype)
+            model = keras.Model(x, new(x))
+            return max(self._run(model, shape[0]) - self._overhead, 0.0)
+        except (ValueError, TypeError, AttributeError):
+            return None  # The layer counts as one that cannot be measured.
+
+    def _run(self, model, leading):
+        step = InferenceStep(model, self._batch_size * leading)
+        for _ in range(2):
+            step.time_ms()
+        return float(np.median([step.time_ms() for _ in range(self._num_runs)]))
+
+
+def timeable_calls(model: keras.Model) -> list[LayerCall]:
+    """Calls of layers with kernels and one input, the most expensive ones first."""
+    calls = []
+    for call in layer_calls(model):
+        macs = count_macs(call) or 0
+        has_kernel = any(
+            len(weight.shape) > 1 for weight in getattr(call.layer, "weights", ())
+        )
+        if macs and has_kernel and len(call.batch_input_shapes) == 1:
+            calls.append((macs, call))
+    calls.sort(key=lambda pair: -pair[0])
+    return [call for _, call in calls]
+
+
+def _text(config: Any) -> str:
+    return json.dumps(config, sort_keys=True, default=str)

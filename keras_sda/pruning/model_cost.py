@@ -1,0 +1,85 @@
+"""Parameters and multiply-accumulates of a model as a function of its channels."""
+
+import math
+
+import numpy as np
+
+from keras_sda.analysis import count_macs
+from keras_sda.graph import ChannelGraph, layer_calls
+
+
+class ModelCost:
+    """Counts what is left when channels go, without building the smaller model.
+
+    Parameters are exact. Multiply-accumulates are those of `keras_sda.analysis`, scaled
+    by the kept share of every kernel; they are exact where a layer has one kernel or
+    all its kernels run at one resolution.
+
+    Args:
+        graph: The channels of the model, with an `input_shape` where it is open.
+
+    Attributes:
+        params: Parameters of the whole model.
+        macs: Multiply-accumulates of one sample in the whole model.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.graph import ChannelGraph
+    >>> from keras_sda.pruning.model_cost import ModelCost
+    >>> x = keras.Input((8,))
+    >>> y = keras.layers.Dense(4)(x)
+    >>> cost = ModelCost(ChannelGraph(keras.Model(x, keras.layers.Dense(2)(y))))
+    >>> cost.params, cost.macs
+    (46, 40)
+    """
+
+    def __init__(self, graph: ChannelGraph):
+        self._classes = graph.units.classes
+        self._axes = []  # units of every axis of a weight that follows channels
+        self._weights = []  # (number of values, positions in _axes)
+        self._kernels = []  # (multiply-accumulates, positions in _axes)
+        macs = {}
+        for call in layer_calls(graph.model, graph.input_shape):
+            macs[id(call.layer)] = macs.get(id(call.layer), 0) + (count_macs(call) or 0)
+        counted = set()
+        for record in graph.layers.values():
+            by_variable = {}
+            for axis in record.axes:
+                by_variable.setdefault(id(axis.variable), []).append(len(self._axes))
+                self._axes.append(axis.units)
+            kernels = []
+            for variable in getattr(record.layer, "weights", ()):
+                axes = by_variable.get(id(variable), [])
+                size = math.prod(variable.shape)
+                counted.add(id(variable))
+                self._weights.append((size, axes))
+                if len(variable.shape) > 1:
+                    kernels.append((size, axes))
+            total = sum(size for size, _ in kernels)
+            for size, axes in kernels:
+                share = macs.get(id(record.layer), 0) * size / total
+                self._kernels.append((share, axes))
+            macs.pop(id(record.layer), None) if kernels else None
+        self._fixed_macs = sum(macs.values())
+        self._fixed_params = sum(
+            math.prod(weight.shape)
+            for weight in graph.model.weights
+            if id(weight) not in counted
+        )
+        nothing = np.zeros(len(graph.units.pinned), bool)
+        self.params, self.macs = self.count(nothing)
+
+    def count(self, removed: np.ndarray) -> tuple[int, int]:
+        """Parameters and multiply-accumulates without the marked classes."""
+        stays = ~removed[self._classes]
+        kept = [stays[units].mean() if len(units) else 1.0 for units in self._axes]
+        params = self._fixed_params + sum(
+            size * math.prod(kept[axis] for axis in axes)
+            for size, axes in self._weights
+        )
+        macs = self._fixed_macs + sum(
+            share * math.prod(kept[axis] for axis in axes)
+            for share, axes in self._kernels
+        )
+        return round(params), round(macs)

@@ -1,0 +1,265 @@
+"""Prune a model: plan, remove, fine-tune in between, report."""
+
+import dataclasses
+from collections.abc import Callable, Collection
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+from keras_sda.analysis import compare_latency
+from keras_sda.graph import ChannelGraph, remove_channels
+from keras_sda.pruning.make_plan import make_plan
+from keras_sda.pruning.model_cost import ModelCost
+from keras_sda.pruning.pruning_plan import PruningPlan
+from keras_sda.pruning.pruning_report import PruningReport
+from keras_sda.utils import InvalidInputError
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningResult:
+    """What `prune` returns.
+
+    Attributes:
+        model: The small model, not compiled unless the last fine-tuning did it.
+        plans: The plan of every step. Each is for the model before that step.
+        plan: One plan from the original model to the small one: replayed with
+            `shrink` it gives the same channels, with the weights of the original.
+        report: A `PruningReport`.
+    """
+
+    model: keras.Model
+    plans: tuple[PruningPlan, ...]
+    plan: PruningPlan
+    report: PruningReport
+
+
+def prune(
+    model: keras.Model,
+    macs: float | None = None,
+    params: float | None = None,
+    latency: float | None = None,
+    importance: str | Callable = "l1",
+    scope: str = "global",
+    round_to: int = 1,
+    min_channels: int = 1,
+    exclude: Collection[str] = (),
+    data: Any = None,
+    loss: Any = None,
+    seed: int = 0,
+    batch_size: int = 1,
+    steps: int = 1,
+    fine_tune: Callable[[keras.Model], keras.Model | None] | None = None,
+    fine_tune_last: bool = False,
+    report_latency: bool = False,
+    planner: Callable[..., PruningPlan] = make_plan,
+) -> PruningResult:
+    """Removes channels of a model until a budget is met.
+
+    Use it for the whole way from a trained model to a smaller one. In one shot it
+    chooses and removes everything at once. With `steps` it removes a part, calls
+    `fine_tune`, looks again at what is important, and so on; the targets shrink by the
+    same factor from step to step. Train the result as you trained the original.
+
+    Args:
+        model: A functional or built sequential model. It is not changed.
+        macs: Multiply-accumulates to keep, as a share (up to 1.0) or an absolute
+            number.
+        params: Parameters to keep, likewise.
+        latency: Inference time to keep on this device, as a share (up to 1.0) or in
+            milliseconds per batch of `batch_size`.
+        importance: Name of a criterion (see `CRITERIA`) or a function of a
+            `ChannelGroup`. Defaults to `"l1"`.
+        scope: `"global"` or `"layer"`, see `make_plan`. Defaults to `"global"`.
+        round_to: Layers keep multiples of so many channels. Defaults to `1`.
+        min_channels: Layers keep at least so many channels. Defaults to `1`.
+        exclude: Names of layers that lose no channel. Defaults to none.
+        data: For `"taylor"` and `"activation"`: `(inputs, targets)` arrays, or an
+            iterable of batches of them. Defaults to `None`.
+        loss: For `"taylor"`: a Keras loss or its name. Defaults to that of the compiled
+            model.
+        seed: Seed of `"random"`. Defaults to `0`.
+        batch_size: Samples per timed run. Defaults to `1`.
+        steps: In how many steps to remove. Defaults to `1`, all at once.
+        fine_tune: Function of the smaller model that trains it, in place or returning
+            a model of the same layers. Called between the steps, `steps - 1` times.
+            Defaults to `None`.
+        fine_tune_last: Whether to call `fine_tune` after the last step as well.
+            Defaults to `False`, because the last training is usually a longer one.
+        report_latency: Whether the report measures the latency before and after.
+            Defaults to `False`.
+        planner: Makes the plan of every step; called as `make_plan` is. Give your own
+            to store plans or to replay stored ones. Defaults to `make_plan`.
+
+    Returns:
+        A `PruningResult` with `model`, `plan`, `plans` and `report`.
+
+    Raises:
+        InvalidInputError: An argument cannot be used, or a target cannot be reached.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.pruning import prune
+    >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+    >>> result = prune(model, macs=0.5, round_to=8)
+    >>> result.report.macs_after <= 0.5 * result.report.macs_before
+    True
+    """
+    _check(steps, fine_tune, fine_tune_last, data)
+    options = {
+        "importance": importance,
+        "scope": scope,
+        "round_to": round_to,
+        "min_channels": min_channels,
+        "exclude": exclude,
+        "data": data,
+        "loss": getattr(model, "loss", None) if loss is None else loss,
+        "seed": seed,
+        "batch_size": batch_size,
+    }
+    first = graph = ChannelGraph(model)
+    targets = {"macs": macs, "params": params, "latency": latency}
+    schedule = _Schedule(first, targets, steps, batch_size) if steps > 1 else None
+    current, plans = model, []
+    for number in range(1, steps + 1):
+        if number > 1:
+            graph = ChannelGraph(current)
+        goal = targets if schedule is None else schedule.targets(number, graph)
+        plan = planner(current, graph=graph, **goal, **options)
+        current = remove_channels(graph, plan.classes(graph))
+        plans.append(plan)
+        logging.info(
+            "Pruning step %d of %d of %s: MACs %.3f, parameters %.3f of before.",
+            number,
+            steps,
+            first.model.name,
+            plan.expected["macs"] / max(plan.expected["macs_before"], 1),
+            plan.expected["params"] / max(plan.expected["params_before"], 1),
+        )
+        if fine_tune is not None and (number < steps or fine_tune_last):
+            current = _fine_tuned(current, fine_tune)
+    plan = _joined(plans, targets)
+    report = PruningReport.compare(
+        first.model,
+        current,
+        untouchable=first.untouchable,
+        settings=plan.settings,
+        measure_latency=report_latency,
+        batch_size=batch_size,
+    )
+    return PruningResult(current, tuple(plans), plan, report)
+
+
+def _check(steps, fine_tune, fine_tune_last, data):
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise InvalidInputError(
+            f"`steps` must be a positive integer. Received: steps={steps!r}."
+        )
+    if fine_tune is not None and not callable(fine_tune):
+        raise InvalidInputError(
+            "`fine_tune` must be a function of the smaller model. Received: "
+            f"fine_tune={fine_tune!r}."
+        )
+    if fine_tune_last and fine_tune is None:
+        raise InvalidInputError("`fine_tune_last` needs `fine_tune`, a function.")
+    if steps > 1 and hasattr(data, "__next__"):
+        raise InvalidInputError(
+            f"`data` is an iterator, which can be read once, but `steps`={steps} read "
+            "it again each. Give arrays, a list of batches or a tf.data.Dataset."
+        )
+
+
+class _Schedule:
+    """Targets of every step, as shares of what is left before it."""
+
+    def __init__(self, graph, targets, steps, batch_size):
+        self._graph, self._steps, self._batch_size = graph, steps, batch_size
+        cost = ModelCost(graph)
+        self._whole = {"macs": cost.macs, "params": cost.params}
+        self._shares = {key: value for key, value in targets.items()
+                        if value is not None}  # fmt: skip
+        self._given = targets
+        for key, value in self._shares.items():
+            _check_number(key, value)
+            if value > 1:
+                self._shares[key] = value / self._size(key)
+                if self._shares[key] > 1 or (key != "latency" and value < 100):
+                    # Let make_plan say what is wrong with it.
+                    self._shares[key] = value
+
+    def targets(self, number: int, graph: ChannelGraph) -> dict[str, float]:
+        found = {}
+        cost = ModelCost(graph)
+        left = {"macs": cost.macs, "params": cost.params}
+        for key, share in self._shares.items():
+            if share > 1:
+                found[key] = share
+                continue
+            wanted = share ** (number / self._steps)
+            if key == "latency":
+                done = self._latency_ratio(graph) if number > 1 else 1.0
+            else:
+                done = left[key] / max(self._whole[key], 1)
+            found[key] = min(wanted / done, 1.0)
+        return found
+
+    def _size(self, key):
+        if key != "latency":
+            return self._whole[key]
+        result = compare_latency(
+            {"whole": self._graph.model}, self._batch_size, num_runs=15
+        )
+        return result.results["whole"].median_ms
+
+    def _latency_ratio(self, graph):
+        models = {"whole": self._graph.model, "now": graph.model}
+        return compare_latency(models, self._batch_size, num_runs=15).ratios["now"]
+
+
+def _check_number(key, value):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and value > 0 and np.isfinite(value)):
+        raise InvalidInputError(
+            f"`{key}` must be a share between 0 and 1 or a positive number. "
+            f"Received: {key}={value!r}."
+        )
+
+
+def _fine_tuned(model, fine_tune):
+    result = fine_tune(model)
+    if result is None:
+        return model
+    if not isinstance(result, keras.Model):
+        raise InvalidInputError(
+            "`fine_tune` must train the model in place and return None, or return a "
+            f"model. It returned: {type(result).__name__}."
+        )
+    return result
+
+
+def _joined(plans, targets) -> PruningPlan:
+    """One plan from the first model to the last."""
+    if len(plans) == 1:
+        return plans[0]
+    first, last = plans[0], plans[-1]
+    kept = {name: np.arange(count) for name, count in first.channels.items()}
+    for plan in plans:
+        for name, positions in plan.remove.items():
+            kept[name] = np.delete(kept[name], positions)
+    remove = {}
+    for name, count in first.channels.items():
+        gone = np.setdiff1d(np.arange(count), kept[name])
+        if len(gone):
+            remove[name] = gone.tolist()
+    return PruningPlan(
+        first.model,
+        dict(first.channels),
+        remove,
+        settings={**first.settings, **targets, "steps": len(plans)},
+        expected={
+            key: (first if key.endswith("_before") else last).expected[key]
+            for key in first.expected
+        },
+    )

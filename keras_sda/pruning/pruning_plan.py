@@ -1,0 +1,187 @@
+"""Which channels go: a plan that can be read, compared and replayed."""
+
+import dataclasses
+import difflib
+import json
+import os
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+
+from keras_sda.graph import ChannelGraph
+from keras_sda.utils import InvalidInputError, atomic_write
+
+_FORMAT = "keras_sda pruning plan, version 1"
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningPlan:
+    """The channels to remove from one model, layer by layer.
+
+    Use `make_plan` to make one, `mask` and `shrink` to carry it out. Saved as JSON it
+    gives another run the same model, weight for weight.
+
+    Attributes:
+        model: Name of the model.
+        channels: For every layer that makes channels, how many it makes. A plan fits
+            the models for which these are the same.
+        remove: For the layers that lose channels, the positions of these channels.
+        settings: How the plan was made.
+        expected: Parameters and MACs before and after.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.pruning import make_plan
+    >>> x = keras.Input((8,))
+    >>> y = keras.layers.Dense(4, name="hidden")(x)
+    >>> model = keras.Model(x, keras.layers.Dense(2, name="predictions")(y))
+    >>> plan = make_plan(model, macs=0.5)
+    >>> list(plan.remove), len(plan.remove["hidden"])
+    (['hidden'], 2)
+    """
+
+    model: str
+    channels: dict[str, int]
+    remove: dict[str, list[int]]
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    expected: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_classes(
+        cls, graph: ChannelGraph, removed: np.ndarray, **details
+    ) -> "PruningPlan":
+        """Makes a plan from classes of a channel graph."""
+        channels, remove = {}, {}
+        for name, layer in graph.layers.items():
+            if len(layer.made):
+                channels[name] = len(layer.made)
+                gone = np.flatnonzero(removed[graph.units.classes[layer.made]])
+                if len(gone):
+                    remove[name] = gone.tolist()
+        return cls(graph.model.name, channels, remove, **details)
+
+    def classes(self, graph: ChannelGraph) -> np.ndarray:
+        """The classes of a channel graph that the plan removes.
+
+        Raises:
+            InvalidInputError: The plan is for another model, or would take channels
+                apart that belong together.
+        """
+        self._check_fits(graph)
+        removed = np.zeros(len(graph.units.pinned), bool)
+        for name, positions in self.remove.items():
+            made = graph.layers[name].made
+            bad = [p for p in positions if not 0 <= p < len(made)]
+            if bad:
+                raise InvalidInputError(
+                    f"`plan` removes channels {bad} of layer {name!r}, which has "
+                    f"{len(made)}. Make the plan anew."
+                )
+            removed[graph.units.classes[made[positions]]] = True
+        for label in np.flatnonzero(removed & graph.units.pinned):
+            layer, reason = graph.units.reasons[int(label)]
+            raise InvalidInputError(
+                f"`plan` removes channels that cannot be removed: {reason} (layer "
+                f"{layer!r}). Make the plan anew."
+            )
+        whole = PruningPlan.from_classes(graph, removed).remove
+        for name, positions in whole.items():
+            missing = sorted(set(positions) - set(self.remove.get(name, ())))
+            if missing:
+                raise InvalidInputError(
+                    f"`plan` keeps channels {missing[:8]} of layer {name!r}, which "
+                    "belong together with channels that it removes. Make the plan "
+                    "anew, or remove these as well."
+                )
+            if len(positions) == len(graph.layers[name].made):
+                raise InvalidInputError(
+                    f"`plan` removes all channels of layer {name!r}. Keep at least one."
+                )
+        _check_something_is_left(graph, removed)
+        return removed
+
+    def _check_fits(self, graph):
+        channels = {
+            name: len(layer.made)
+            for name, layer in graph.layers.items()
+            if len(layer.made)
+        }
+        unknown = [name for name in self.channels if name not in channels]
+        if unknown:
+            similar = difflib.get_close_matches(unknown[0], channels, n=1)
+            hint = f" The nearest is {similar[0]!r}." if similar else ""
+            raise InvalidInputError(
+                f"`plan` was made for model {self.model!r} and names {len(unknown)} "
+                f"layers that model {graph.model.name!r} lacks, such as "
+                f"{unknown[0]!r}.{hint} Use it with the model that it was made for."
+            )
+        for name, count in channels.items():
+            if self.channels.get(name) != count:
+                raise InvalidInputError(
+                    f"`plan` was made for model {self.model!r} whose layer {name!r} "
+                    f"has {self.channels.get(name, 'no')} channels; in model "
+                    f"{graph.model.name!r} it has {count}. Use the plan with the model "
+                    "that it was made for."
+                )
+
+    def to_json(self) -> str:
+        """The plan as text, one line per layer."""
+        text = json.dumps(
+            {"format": _FORMAT, **dataclasses.asdict(self)}, indent=1, default=str
+        )
+        return re.sub(
+            r"\[\s+([-\d,\s]+?)\s+\]",
+            lambda numbers: "[" + re.sub(r"\s+", " ", numbers[1]) + "]",
+            text,
+        )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the plan as JSON."""
+        with atomic_write(path) as temporary:
+            temporary.write_text(self.to_json() + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "PruningPlan":
+        """Reads a plan that `save` wrote.
+
+        Raises:
+            InvalidInputError: The file is no plan.
+            OSError: The file cannot be read.
+        """
+        try:
+            content = json.loads(pathlib.Path(path).read_text())
+        except ValueError as error:
+            raise InvalidInputError(
+                f"`path` {str(path)!r} is no pruning plan: it is not JSON ({error})."
+            ) from error
+        if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
+            raise InvalidInputError(
+                f"`path` {str(path)!r} is no pruning plan of this version: it lacks "
+                f"the entry format={_FORMAT!r}."
+            )
+        try:
+            plan = cls(**content)
+            for name, positions in plan.remove.items():
+                if not plan.channels[name] > max(positions) >= min(positions) >= 0:
+                    raise ValueError(f"channels of {name!r} that do not exist")
+                if not all(type(position) is int for position in positions):
+                    raise ValueError(f"positions in {name!r} that are no integers")
+            return plan
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise InvalidInputError(
+                f"`path` {str(path)!r} is a damaged pruning plan ({error})."
+            ) from error
+
+
+def _check_something_is_left(graph, removed):
+    kept = graph.kept(removed)
+    for name, layer in graph.layers.items():
+        for units in [axis.units for axis in layer.axes] + layer.pieces:
+            if len(units) and not kept.count(units):
+                raise InvalidInputError(
+                    f"`plan` removes all channels that layer {name!r} works on. Keep "
+                    "at least one of them."
+                )

@@ -1,0 +1,37 @@
+"""Remove the channels of a plan."""
+
+import keras
+
+from keras_sda.graph import ChannelGraph, remove_channels
+from keras_sda.pruning.pruning_plan import PruningPlan
+
+
+def shrink(model: keras.Model, plan: PruningPlan) -> keras.Model:
+    """Returns a smaller model without the channels of a plan.
+
+    Use it to carry out a plan: fewer filters, smaller kernels, the same computation on
+    what is left. Layer names, dtype policies, regularizers, trainable flags, inputs and
+    outputs stay. A model of stock Keras layers becomes a model of stock Keras layers.
+
+    Args:
+        model: A functional or built sequential model. It is not changed.
+        plan: A `PruningPlan` for it.
+
+    Returns:
+        A functional `keras.Model` with its own weights, not compiled: fine-tune it as
+        any other.
+
+    Raises:
+        InvalidInputError: The plan does not fit the model.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.pruning import make_plan, shrink
+    >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+    >>> small = shrink(model, make_plan(model, params=0.5))
+    >>> small.count_params() <= 0.5 * model.count_params()
+    True
+    """
+    graph = ChannelGraph(model)
+    return remove_channels(graph, plan.classes(graph))

@@ -1,0 +1,158 @@
+"""Trains a classifier on, with backups after every epoch."""
+
+import dataclasses
+import os
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_sda.training.coupled_sgd import CoupledSGD
+from keras_sda.training.evaluation_stream import evaluation_stream
+from keras_sda.training.history_file import HistoryFile
+from keras_sda.training.image_dataset import ImageDataset
+from keras_sda.training.make_schedule import make_schedule
+from keras_sda.training.part_in_use import PartInUse
+from keras_sda.training.reading_errors import reading_errors
+from keras_sda.training.recipe import Recipe
+from keras_sda.training.repair_backup import repair_backup
+from keras_sda.training.seed_per_epoch import SeedPerEpoch
+from keras_sda.training.space_guard import SpaceGuard
+from keras_sda.training.stop_on_nan import StopOnNaN
+from keras_sda.training.training_stream import steps_per_epoch, training_stream
+
+# A trained network wants a lower rate than the recipe it was trained with.
+_RATE_SHARE = 0.1
+
+
+def fine_tune_classifier(
+    model: keras.Model,
+    dataset: ImageDataset,
+    image_size: int,
+    recipe: Recipe,
+    epochs: int,
+    folder: str | os.PathLike,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    seed: int = 0,
+) -> list[dict]:
+    """Trains a classifier in place with the optimizer and augmentation of a recipe.
+
+    Use it after pruning. The learning rate falls along a cosine, without warm-up. A
+    call that was killed is repeated with the same arguments and goes on after the last
+    finished epoch; it ends in the same weights.
+
+    Args:
+        model: A classifier that takes pixels from 0 to 255. It is compiled.
+        dataset: The images.
+        image_size: Height and width in pixels.
+        recipe: Optimizer, augmentation, label smoothing.
+        epochs: Passes over the training images.
+        folder: Gets history.csv and the backup of the last epoch. The backup stays;
+            delete it when the weights are saved.
+        batch_size: Images per step. Defaults to that of the recipe, or all images.
+        learning_rate: Highest rate. Defaults to a tenth of that of the recipe.
+        seed: Seed of the order of the images and of augmentation. Defaults to 0.
+
+    Returns:
+        A dictionary per epoch, as in `history.csv`.
+
+    Raises:
+        InvalidInputError: The data cannot be read, or the training diverged.
+
+    Example:
+
+    ```python
+    data = load_image_dataset("digits")
+    fine_tune_classifier(small, data, 32, RECIPES["digits"], 3, "runs/small/backup")
+    ```
+    """
+    folder = pathlib.Path(folder)
+    recipe = dataclasses.replace(recipe, schedule="cosine", warmup_epochs=0.0)
+    batch_size = batch_size or min(recipe.batch_size, dataset.num_train)
+    rate = learning_rate or _RATE_SHARE * recipe.learning_rate
+    steps = steps_per_epoch(dataset, batch_size)
+    optimizer = CoupledSGD(
+        make_schedule(recipe, rate, steps, epochs),
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+        decay_exclude=recipe.decay_exclude,
+    )
+    test = evaluation_stream(dataset, image_size, batch_size)
+    _compile(model, dataset, image_size, optimizer)
+    model.optimizer.build(model.trainable_variables)
+    start = repair_backup(folder, steps)
+    history = HistoryFile(folder / "history.csv", start)
+    part = PartInUse()
+    hint = (
+        f"Try a lower `learning_rate` (it was {rate:g}) in another folder, or with "
+        "`overwrite` (--overwrite)."
+    )
+    callbacks = [
+        part,
+        SpaceGuard(folder),
+        StopOnNaN(lambda: hint),
+        SeedPerEpoch(seed),
+        history,
+        # Last: an epoch counts as done when its row is written.
+        keras.callbacks.BackupAndRestore(
+            str(folder), double_checkpoint=True, delete_checkpoint=False
+        ),
+    ]
+    stream = training_stream(
+        dataset, recipe, image_size, batch_size, epochs, seed=seed, start_epoch=start
+    )
+    with reading_errors(dataset.name, lambda: part.name, dataset.folder):
+        model.fit(
+            stream,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            shuffle=False,
+            validation_data=test,
+            callbacks=callbacks,
+        )
+    return history.rows
+
+
+def measure_accuracy(
+    model: keras.Model, dataset: ImageDataset, image_size: int, batch_size: int = 128
+) -> dict[str, float]:
+    """Accuracy and loss of a classifier on the test images; it is compiled.
+
+    Args:
+        model: A classifier that takes pixels from 0 to 255.
+        dataset: The images.
+        image_size: Height and width in pixels.
+        batch_size: Images per step. Defaults to 128.
+    """
+    _compile(model, dataset, image_size, None)
+    data = evaluation_stream(dataset, image_size, batch_size)
+    with reading_errors(dataset.name, "test", dataset.folder):
+        results = model.evaluate(data, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in results.items()}
+
+
+def classification_loss(
+    model: keras.Model, dataset: ImageDataset, image_size: int
+) -> keras.losses.Loss:
+    """Cross-entropy for what the model returns: probabilities, or logits.
+
+    Args:
+        model: A classifier.
+        dataset: Images to look at.
+        image_size: Height and width in pixels.
+    """
+    images = next(iter(evaluation_stream(dataset, image_size, 8)))[0]
+    outputs = model(keras.ops.convert_to_tensor(images), training=False)
+    outputs = keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32"))
+    are_shares = (outputs >= 0).all() and np.allclose(outputs.sum(-1), 1, atol=2e-2)
+    return keras.losses.CategoricalCrossentropy(from_logits=not are_shares)
+
+
+def _compile(model, dataset, image_size, optimizer):
+    model.compile(
+        optimizer or "sgd",
+        loss=classification_loss(model, dataset, image_size),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+    )

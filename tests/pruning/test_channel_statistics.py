@@ -1,0 +1,213 @@
+"""Gradients and activations per channel, against what they are by definition."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sda.graph import ChannelGraph
+from keras_sda.pruning import CRITERIA, make_plan
+from keras_sda.pruning.channel_statistics import channel_statistics
+from keras_sda.pruning.data_batches import data_batches
+from keras_sda.utils import InvalidInputError
+
+layers = keras.layers
+
+
+def network(classes=3):
+    x = keras.Input((6, 6, 2))
+    y = layers.Conv2D(5, 3, padding="same", name="a")(x)
+    y = layers.BatchNormalization(name="bn")(y)
+    y = layers.Activation("sigmoid")(y)
+    y = layers.Conv2D(4, 3, name="b")(y)
+    y = layers.GlobalAveragePooling2D()(layers.ReLU()(y))
+    y = layers.Dropout(0.5)(y)
+    return keras.Model(x, layers.Dense(classes, activation="softmax", name="c")(y))
+
+
+def batch(size=40, classes=3):
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(size, 6, 6, 2)).astype("float32")
+    return images, generator.integers(0, classes, size)
+
+
+def loss_of(model, images, labels):
+    predicted = model.predict(images, verbose=0)
+    return -np.log(predicted[np.arange(len(labels)), labels].astype("float64")).mean()
+
+
+def test_taylor_is_the_slope_of_the_loss():
+    """Scaling all that makes a channel by 1-e changes the loss by -e x (sum of wg)."""
+    model = network()
+    model.set_weights([2 * weight + 0.1 for weight in model.get_weights()])
+    images, labels = batch(32)
+    graph = ChannelGraph(model)
+    found = channel_statistics(
+        graph, model, "taylor", (images, labels), "sparse_categorical_crossentropy"
+    )["loss_changes"]
+    step = 5e-2
+    for name, channel in (("a", 1), ("b", 2)):
+        (group,) = (g for g in graph.groups if name in g.writers)
+        losses = []
+        start = model.get_weights()
+        for sign in (-1, 1):
+            for part in group.parts:
+                if part.role == "writes":
+                    value = np.moveaxis(
+                        part.variable.numpy().copy(), part.axis.axis, 0
+                    )  # a view, so the right axis is scaled
+                    value[part.labels == group.classes[channel]] *= 1 + sign * step
+                    part.variable.assign(np.moveaxis(value, 0, part.axis.axis))
+            losses.append(loss_of(model, images, labels))
+            model.set_weights(start)
+        slope = abs(losses[1] - losses[0]) / (2 * step)
+        np.testing.assert_allclose(found[group.index][channel], slope, rtol=0.03)
+        assert CRITERIA["taylor"](group, {"loss_changes": found})[channel] > 0
+
+
+def test_taylor_averages_over_batches_and_takes_every_form_of_data():
+    import tensorflow as tf
+
+    model = network()
+    model.trainable = False  # a frozen network has importance as well
+    graph = ChannelGraph(model)
+    images, labels = batch(64)
+    one_hot = keras.utils.to_categorical(labels, 3)
+    stream = tf.data.Dataset.from_tensor_slices((images, one_hot)).batch(32)
+    parts = [(images[:32], labels[:32]), (images[32:], labels[32:, None])]
+    sparse, dense = "sparse_categorical_crossentropy", "categorical_crossentropy"
+    reference = None
+    for data, loss in (
+        ((images, labels), sparse),
+        ((images, labels), dense),
+        (stream, dense),
+        (stream, sparse),
+        (parts, keras.losses.SparseCategoricalCrossentropy()),
+        (iter(parts), keras.losses.CategoricalCrossentropy()),
+    ):
+        found = channel_statistics(graph, model, "taylor", data, loss)["loss_changes"]
+        reference = reference or found
+        for a, b in zip(found, reference, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-7)
+    halves = [
+        channel_statistics(graph, model, "taylor", part, sparse)["loss_changes"]
+        for part in parts
+    ]
+    np.testing.assert_allclose(
+        reference[0], (halves[0][0] + halves[1][0]) / 2, rtol=1e-4
+    )
+
+
+def test_loss_of_the_compiled_model_and_several_outputs():
+    x = keras.Input((4,))
+    hidden = layers.Dense(6, activation="relu", name="hidden")(x)
+    outputs = {
+        "kind": layers.Dense(3, activation="softmax", name="kind")(hidden),
+        "size": layers.Dense(1, name="size")(hidden),
+    }
+    model = keras.Model(x, outputs)
+    data = (
+        np.random.default_rng(0).normal(size=(20, 4)).astype("float32"),
+        {"kind": np.arange(20) % 3, "size": np.arange(20.0)},
+    )
+    losses = {"kind": "sparse_categorical_crossentropy", "size": "mse"}
+    plan = make_plan(model, macs=0.5, importance="taylor", data=data, loss=losses)
+    model.compile("sgd", losses)
+    again = make_plan(model, macs=0.5, importance="taylor", data=data)
+    assert plan.remove == again.remove and plan.remove
+    assert isinstance(model.loss, dict)
+
+
+def test_activations_are_means_of_what_layers_read():
+    model = network()
+    images, _ = batch(40)
+    graph = ChannelGraph(model)
+    for data in ((images, None), images, [images[:10], images[10:]]):
+        means = channel_statistics(graph, model, "activation", data, None)
+        (group,) = (g for g in graph.groups if "a" in g.writers)
+        read = keras.Model(model.input, model.get_layer("b").input)
+        expected = np.abs(read.predict(images, verbose=0)).mean((0, 1, 2))
+        found = [means["activations"][int(label)] for label in group.classes]
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_activations_of_hidden_units_are_not_zero():
+    """What cannot be watched must not go first."""
+    from keras_sda.layers import SqueezeExcite2D
+
+    x = keras.Input((6, 6, 2))
+    y = layers.Conv2D(8, 3)(x)
+    y = SqueezeExcite2D(4, name="excite")(y)
+    model = keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling2D()(y)))
+    graph = ChannelGraph(model)
+    statistics = channel_statistics(graph, model, "activation", batch()[0], None)
+    assert len(graph.groups) == 2
+    for group in graph.groups:
+        assert (CRITERIA["activation"](group, statistics) > 0).all()
+
+
+def test_bad_data():
+    model = network()
+    images, labels = batch()
+    loss = "sparse_categorical_crossentropy"
+
+    def fails(match, importance="taylor", model=model, **arguments):
+        with pytest.raises(InvalidInputError, match=match):
+            make_plan(model, macs=0.5, importance=importance, **arguments)
+
+    fails("needs `data`", loss=loss)
+    fails("`data` is missing", importance="activation")
+    fails("not compiled", data=(images, labels))
+    fails("Keras loss", data=(images, labels), loss="sparse_crossentropi")
+    fails(r"\(None, 6, 6, 2\)", data=(images[:, :5], labels), loss=loss)
+    fails("targets as well", data=images, loss=loss)
+    fails("as many targets", data=(images, labels[:5]), loss=loss)
+    fails("labels from", data=(images, labels + 7), loss=loss)
+    fails("do not fit an output", data=(images, np.zeros((40, 7))), loss="mse")
+    fails("is empty", data=iter([]), loss=loss)
+    fails("iterable of batches", data=7, loss=loss)
+    fails("one entry per output", data=(images, labels), loss=["mse", "mse"])
+    fails("names outputs", data=(images, labels), loss={"d": "mse"})
+    nested = keras.Sequential(
+        [keras.Input((6, 6, 4)), layers.Conv2D(2, 1)], name="inner"
+    )
+    x = keras.Input((6, 6, 2))
+    outer = keras.Model(x, nested(layers.Conv2D(4, 1)(x)))
+    fails("inside 'inner'", importance="activation", model=outer, data=images)
+
+
+def test_endless_data_is_refused():
+    import tensorflow as tf
+
+    model = network()
+    stream = tf.data.Dataset.from_tensors(batch()).repeat()
+    with pytest.raises(InvalidInputError, match="never ends"):
+        next(data_batches(stream, model))
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_give_the_same(backend, run_python, capsys):
+    pytest.importorskip(backend)
+    code = """
+import numpy as np, keras
+from keras_sda.graph import ChannelGraph
+from keras_sda.pruning.channel_statistics import channel_statistics
+x = keras.Input((4,))
+y = keras.layers.Dense(3, kernel_initializer="ones", bias_initializer="ones")(x)
+y = keras.layers.BatchNormalization()(y)
+model = keras.Model(x, keras.layers.Dense(1, kernel_initializer="ones")(y))
+graph = ChannelGraph(model)
+data = np.arange(8.0).reshape(2, 4).astype("float32"), np.zeros((2, 1), "float32")
+taylor = channel_statistics(graph, model, "taylor", data, "mse")["loss_changes"]
+seen = channel_statistics(graph, model, "activation", data, None)["activations"]
+print([[float(v) for v in c] for c in taylor], list(map(float, seen.values())))
+"""
+    exec(code, {})
+    expected = capsys.readouterr().out
+    found = run_python(code, env={"KERAS_BACKEND": backend}).stdout
+    numbers = [
+        np.array([float(word) for word in text.replace("[", " ").replace("]", " ")
+                  .replace(",", " ").split()])
+        for text in (expected, found)
+    ]  # fmt: skip
+    assert len(numbers[0]) == 10
+    np.testing.assert_allclose(numbers[1], numbers[0], rtol=1e-3)
