@@ -1,10 +1,12 @@
-"""The command line `keras-sda`: train, evaluate, export, predict, profile, list."""
+"""The command line `keras-sda`."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 
+from keras_sda.cli_list import add_list_command
+from keras_sda.cli_pruning import add_pruning_commands
 from keras_sda.utils import InvalidInputError
 from keras_sda.version import __version__
 
@@ -64,7 +66,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="keras-sda",
         description="Keras networks that adapt to scale and to budget: train, "
-        "evaluate, export, predict, profile, list.",
+        "evaluate, prune, export, predict, profile.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -74,9 +76,10 @@ def _parser():
         _add_export,
         _add_predict,
         _add_profile,
-        _add_list,
     ):
         add(commands)
+    add_list_command(commands, _command, _show)
+    add_pruning_commands(commands, _command, _show)
     return parser
 
 
@@ -293,54 +296,6 @@ def _add_profile(commands):
         "--batch_size", type=int, default=1, metavar="N", help="For --latency."
     )
     parser.add_argument("--json", action="store_true", help="Print JSON.")
-
-
-def _add_list(commands):
-    parser = _command(
-        commands,
-        "list",
-        _list,
-        "Show the networks of this package, their sizes and weights",
-        "keras-sda list",
-    )
-    parser.add_argument("--json", action="store_true", help="Print JSON.")
-
-
-def _list(options):
-    from keras_sda.applications.presets import PRESETS
-
-    if options.json:
-        _show(json.dumps(PRESETS, indent=2))
-        return
-    _show(
-        f"{'network':13} {'blocks':11} {'params':>7} {'MACs':>7} {'paper':>5}  weights"
-    )
-    for name, row in PRESETS.items():
-        blocks = ", ".join(map(str, row["stackwise_num_blocks"]))
-        top1 = f"{row['published_top1']:.2f}" if "published_top1" in row else ""
-        weights = "; ".join(
-            _weights_text(key, source) for key, source in row.get("weights", {}).items()
-        )
-        line = (
-            f"{name:13} {blocks:11} {row['params'] / 1e6:6.2f}M "
-            f"{row['macs'] / 1e9:6.2f}G {top1:>5}  {weights}"
-        )
-        _show(line.rstrip())
-    _show("params: trainable. MACs: for one image of 224 pixels (CIFAR forms: 32).")
-    _show("paper: top-1 on ImageNet in percent, by the authors; not repeated here.")
-    _show(
-        "weights: names for weights=, top-1 in percent (of the trunk where they come "
-        "from timm),\nlicence. keras_sda.applications.model_info(name) has the details."
-    )
-
-
-def _weights_text(name, source):
-    words = [name, f"{source['top1']:.2f}"]
-    if source["source"] == "hub" and source["repository"] != name:
-        words.append(source["repository"])
-    licence = source["licence"]
-    words.append("licence unknown" if licence == "unknown" else licence)
-    return " ".join(words)
 
 
 def _shape(text):

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 
 import keras
 import numpy as np
@@ -47,7 +48,16 @@ def fails(capsys, *arguments):
 
 
 def test_help_of_every_command(capsys):
-    for command in ("train", "evaluate", "export", "predict", "profile", "list"):
+    for command in (
+        "train",
+        "evaluate",
+        "export",
+        "predict",
+        "profile",
+        "list",
+        "prune",
+        "report",
+    ):
         with pytest.raises(SystemExit) as stop:
             cli.main([command, "--help"])
         assert stop.value.code == 0
@@ -175,6 +185,185 @@ def test_bad_train(capsys, tmp_path):
     message = fails(capsys, "train", "--output", tmp_path / "full")
     assert "holds other files" in message
     assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
+
+
+PRUNED = {
+    "curves.png",
+    "history.csv",
+    "labels.txt",
+    "metrics.json",
+    "model.keras",
+    "options.json",
+    "plan.json",
+    "report.csv",
+    "report.json",
+    "report.md",
+    "report.png",
+}
+QUICK = ["--dataset", "digits", "--max_train_examples", "64", "--batch_size", "32"]
+
+
+@pytest.fixture(scope="module")
+def pruned(model_file, tmp_path_factory):
+    """A run of prune: two steps, each with an epoch of fine-tuning."""
+    folder = tmp_path_factory.mktemp("pruned") / "run"
+    arguments = ["--macs", "0.6", "--importance", "taylor", "--steps", "2", *QUICK]
+    arguments += ["--fine_tune_epochs", "1", "--importance_examples", "64"]
+    arguments += ["--report_latency", "--output", str(folder)]
+    assert cli.main(["prune", str(model_file), *arguments]) == 0
+    return folder
+
+
+def test_prune(capsys, model_file, pruned):
+    assert {path.name for path in pruned.iterdir()} == PRUNED
+    metrics = json.loads((pruned / "metrics.json").read_text())
+    small = keras.saving.load_model(pruned / "model.keras")
+    assert small.count_params() == metrics["params"] < metrics["params_before"]
+    assert metrics["macs"] <= 0.6 * metrics["macs_before"]
+    assert metrics["latency"]["ratio"] > 0 and len(metrics["steps"]) == 2
+    assert {"accuracy_before", "accuracy_pruned", "accuracy"} <= set(metrics)
+    assert len((pruned / "history.csv").read_text().splitlines()) == 3
+    assert cli.main(["evaluate", str(pruned / "model.keras"), "--json"]) == 0
+    accuracy = json.loads(capsys.readouterr().out)["accuracy"]
+    np.testing.assert_allclose(accuracy, metrics["accuracy"], atol=1e-6)
+
+
+def test_report(capsys, pruned, tmp_path):
+    assert cli.main(["report", str(pruned)]) == 0
+    text = capsys.readouterr().out
+    assert "MACs: " in text and "test accuracy after fine-tuning" in text
+    assert cli.main(["report", str(pruned), "--layers"]) == 0
+    assert "| stem_conv | Conv2D |" in capsys.readouterr().out
+    assert cli.main(["report", str(pruned), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["layers"]
+    assert "holds no report" in fails(capsys, "report", tmp_path)
+
+
+def test_prune_replays_a_plan(model_file, tmp_path):
+    for name, how in (
+        ("a", ["--params", "0.5", "--round_to", "2", "--exclude", "stem_conv"]),
+        ("b", ["--plan", str(tmp_path / "a" / "plan.json")]),
+    ):
+        output = ["--output", str(tmp_path / name)]
+        assert cli.main(["prune", str(model_file), *how, *output]) == 0
+    a, b = (keras.saving.load_model(tmp_path / n / "model.keras") for n in "ab")
+    assert a.get_layer("stem_conv").filters == 8
+    for x, y in zip(a.weights, b.weights, strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert not (tmp_path / "a" / "history.csv").exists()
+
+
+def test_prune_goes_on_where_it_was_killed(capsys, run_python, model_file, tmp_path):
+    """Killed in the second epoch of fine-tuning; ends in the same weights."""
+    arguments = ["prune", model_file, "--macs", "0.6", *QUICK]
+    arguments += ["--fine_tune_epochs", "2", "--output"]
+    words = repr([str(word) for word in arguments])
+    whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
+    program = """
+import os, signal, sys
+from keras_sda import cli
+from keras_sda.training import fine_tune_classifier
+module = sys.modules["keras_sda.training.fine_tune_classifier"]
+class Killer(module.SeedPerEpoch):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+    result = run_python(
+        f"{program}module.SeedPerEpoch = Killer\ncli.main({words} + [{killed!r}])",
+        check=False,
+    )
+    assert result.returncode == -9
+    assert (tmp_path / "killed" / "backup" / "latest.weights.h5").exists()
+    assert "is not empty" in fails(capsys, *arguments, killed)
+    again = ["prune", "--resume", "--output", killed]
+    run_python(
+        "from keras_sda import cli\n"
+        f"cli.main({again!r})\n"
+        f"cli.main({words} + [{whole!r}])"
+    )
+    files = [tmp_path / name / "model.keras" for name in ("whole", "killed")]
+    a, b = (keras.saving.load_model(path) for path in files)
+    for x, y in zip(a.weights, b.weights, strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert not (tmp_path / "killed" / "backup").exists()
+    histories = [
+        [line.split(",")[:2] for line in (path.parent / "history.csv").open()]
+        for path in files
+    ]
+    assert histories[0] == histories[1] and len(histories[0]) == 3
+    # What is complete stays as it is.
+    assert cli.main(again) == 0
+    assert "nothing to resume" in capsys.readouterr().out
+    message = fails(capsys, *again, "--macs", "0.5")
+    assert "macs was 0.6, now 0.5" in message
+
+
+def test_prune_goes_on_between_steps(capsys, monkeypatch, model_file, tmp_path):
+    """Steps that are done are not planned again; the result is the same."""
+    module = sys.modules["keras_sda.training.prune_classifier"]
+    arguments = ["prune", str(model_file), "--params", "0.5", "--steps", "3"]
+    arguments += ["--importance", "random", "--output"]
+    cut, whole = str(tmp_path / "cut"), str(tmp_path / "whole")
+    original, planned = module.make_plan, []
+
+    def interrupted(*positional, **named):
+        planned.append(1)
+        if len(planned) == 3:
+            raise KeyboardInterrupt
+        return original(*positional, **named)
+
+    monkeypatch.setattr(module, "make_plan", interrupted)
+    assert cli.main([*arguments, cut]) == 130
+    assert not (tmp_path / "cut" / "metrics.json").exists()
+    assert cli.main(["prune", "--resume", "--output", cut]) == 0
+    assert len(planned) == 4
+    assert cli.main([*arguments, whole]) == 0
+    files = [tmp_path / name / "model.keras" for name in ("whole", "cut")]
+    a, b = (keras.saving.load_model(path) for path in files)
+    for x, y in zip(a.weights, b.weights, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_bad_prune(capsys, model_file, tmp_path):
+    output = ["--output", tmp_path / "run"]
+    start = ["prune", model_file]
+    assert "must be given" in fails(capsys, *start, *output)
+    assert "`model` is missing" in fails(capsys, "prune", "--macs", "0.5", *output)
+    assert "does not exist" in fails(capsys, "prune", "no.keras", "--macs", 1, *output)
+    start += ["--macs", "0.5"]
+    assert "--dataset" in fails(capsys, *start, "--importance", "taylor", *output)
+    assert "one of" in fails(capsys, *start, "--importance", "l3", *output)
+    assert "--dataset" in fails(capsys, *start, "--fine_tune_epochs", "2", *output)
+    assert "--plan" in fails(capsys, *start, "--plan", "plan.json", *output)
+    assert "no layers" in fails(capsys, *start, "--exclude", "nothing", *output)
+    assert "recipe" in fails(capsys, *start, *QUICK, "--recipe", "cifr", *output)
+    macs = ["prune", model_file, "--macs"]
+    assert "floor" in fails(capsys, *macs, "0.0001", *output)
+    assert "at most 1" in fails(capsys, *macs, "1.5", *output)
+    plan = ["prune", model_file, "--plan"]
+    assert "no.json" in fails(capsys, *plan, tmp_path / "no.json", *output)
+    assert not (tmp_path / "run").exists()
+    message = fails(capsys, *start, "--output", model_file.parent)
+    assert "holds the model to prune" in message
+    message = fails(capsys, "prune", "--resume", *output)
+    assert "no training run" in message
+    assert model_file.exists()
+
+
+def test_prune_overwrites_only_its_own_files(capsys, model_file, pruned, tmp_path):
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(pruned, folder)
+    (folder / "notes.txt").write_text("mine")
+    arguments = ["prune", str(model_file), "--macs", "0.7", "--output", str(folder)]
+    assert "is not empty" in fails(capsys, *arguments)
+    assert cli.main([*arguments, "--overwrite"]) == 0
+    assert not (folder / "history.csv").exists()
+    assert (folder / "notes.txt").read_text() == "mine"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert "accuracy" not in metrics
 
 
 def test_interruption_says_how_to_go_on(capsys, monkeypatch):

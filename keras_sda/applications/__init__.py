@@ -1,7 +1,12 @@
 """Networks in the style of `keras.applications`: functional models from a call."""
 
+from keras_sda.applications.cifar_densenet import CIFARDenseNet121
+from keras_sda.applications.cifar_mobilenet_v2 import CIFARMobileNetV2
+from keras_sda.applications.cifar_resnet import CIFARResNet20, CIFARResNet56
+from keras_sda.applications.cifar_vgg import CIFARVGG16
 from keras_sda.applications.decode_predictions import decode_predictions
 from keras_sda.applications.get_model import get_model, list_models
+from keras_sda.applications.lenet import LeNet
 from keras_sda.applications.load_weights import load_weights
 from keras_sda.applications.model_info import model_info
 from keras_sda.applications.preprocess_input import preprocess_input
@@ -52,6 +57,12 @@ from keras_sda.applications.sda_senet import (
 )
 
 __all__ = [
+    "CIFARDenseNet121",
+    "CIFARMobileNetV2",
+    "CIFARResNet20",
+    "CIFARResNet56",
+    "CIFARVGG16",
+    "LeNet",
     "SDASENet",
     "SDASENet50",
     "SDASENet86",

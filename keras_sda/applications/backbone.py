@@ -174,8 +174,11 @@ def build_backbone(
     Raises:
         InvalidInputError: An argument cannot be used.
     """
-    _check(include_top, pooling, classes, pyramid_outputs, stages)
-    inputs, x = _inputs(input_tensor, input_shape, include_top, default_size)
+    check_head(include_top, pooling, classes)
+    _check(include_top, pooling, pyramid_outputs, stages)
+    inputs, x = network_inputs(
+        input_tensor, input_shape, include_top, (default_size, default_size, 3)
+    )
     parts = Parts(synchronized=synchronized)
     x = stem(parts, x)
     stride = stem_stride
@@ -247,33 +250,58 @@ def apply_stage(
 def _head(
     parts, x, include_top, depth_attention, pooling, classes, classifier_activation
 ):
-    # Pooling sums and the softmax are kept in float32 under mixed precision.
-    dtype = "float32" if keras.config.dtype_policy().name in _MIXED else None
-    if include_top:
-        x = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype=dtype)(x)
-        if depth_attention:
-            x = batch_normalization(
-                synchronized=parts.synchronized, name="head_bn", dtype=dtype
-            )(x)
-        bound = x.shape[-1] ** -0.5
-        return keras.layers.Dense(
-            classes,
-            activation=classifier_activation,
-            kernel_initializer=keras.initializers.VarianceScaling(
-                1 / 3, "fan_in", "uniform"
-            ),
-            bias_initializer=keras.initializers.RandomUniform(-bound, bound),
-            dtype=dtype,
-            name="predictions",
+    if not include_top:
+        return pool(x, pooling)
+    x = pool(x, "avg")
+    if depth_attention:
+        x = batch_normalization(
+            synchronized=parts.synchronized, name="head_bn", dtype=head_dtype()
         )(x)
+    return classify(x, classes, classifier_activation)
+
+
+def head_dtype() -> str | None:
+    """Pooling sums and the softmax are kept in float32 under mixed precision."""
+    return "float32" if keras.config.dtype_policy().name in _MIXED else None
+
+
+def pool(x, pooling: str | None):
+    """A feature map as it is, or as a vector (`avg_pool`, `max_pool`)."""
     if pooling == "avg":
-        return keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype=dtype)(x)
+        layer = keras.layers.GlobalAveragePooling2D
+        return layer(name="avg_pool", dtype=head_dtype())(x)
     if pooling == "max":
         return keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
     return x
 
 
-def _check(include_top, pooling, classes, pyramid_outputs, stages):
+def classify(x, classes: int, activation, normal: bool = False):
+    """The dense layer `predictions`, by default with PyTorch's random start.
+
+    Args:
+        x: Vectors.
+        classes: Number of classes.
+        activation: Activation of the layer.
+        normal: Whether it starts at a normal distribution of deviation 0.01 instead.
+    """
+    if normal:
+        kernel, bias = keras.initializers.RandomNormal(stddev=0.01), "zeros"
+    else:
+        bound = x.shape[-1] ** -0.5
+        kernel = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+        bias = keras.initializers.RandomUniform(-bound, bound)
+    return keras.layers.Dense(
+        classes,
+        activation=activation,
+        kernel_initializer=kernel,
+        bias_initializer=bias,
+        dtype=head_dtype(),
+        name="predictions",
+    )(x)
+
+
+def check_head(include_top: bool, pooling: str | None, classes: int) -> None:
+    """Raises `InvalidInputError` where an argument of the head cannot be used."""
     if pooling not in (None, "avg", "max"):
         raise InvalidInputError(
             f"`pooling` must be None, 'avg' or 'max'. Received: pooling={pooling!r}."
@@ -282,6 +310,9 @@ def _check(include_top, pooling, classes, pyramid_outputs, stages):
         raise InvalidInputError(
             f"`classes` must be a positive integer. Received: classes={classes!r}."
         )
+
+
+def _check(include_top, pooling, pyramid_outputs, stages):
     if pyramid_outputs and (include_top or pooling):
         raise InvalidInputError(
             "`pyramid_outputs=True` returns feature maps and needs "
@@ -298,8 +329,13 @@ def _check(include_top, pooling, classes, pyramid_outputs, stages):
         )
 
 
-def _inputs(input_tensor, input_shape, include_top, default_size):
-    """Returns the inputs of the model and the tensor that the stem reads."""
+def network_inputs(
+    input_tensor, input_shape, include_top, default_shape, min_size=MIN_SIZE
+):
+    """Returns the inputs of the model and the tensor that the stem reads.
+
+    `default_shape` is `(height, width, channels)`, whatever the data format.
+    """
     first = keras.config.image_data_format() == "channels_first"
     if input_tensor is not None:
         if not keras.backend.is_keras_tensor(input_tensor):
@@ -307,7 +343,7 @@ def _inputs(input_tensor, input_shape, include_top, default_size):
                 "`input_tensor` must be a Keras tensor, such as the result of "
                 f"`keras.Input(...)`. Received: {type(input_tensor).__name__}."
             )
-        _check_input_shape(tuple(input_tensor.shape[1:]), first)
+        _check_input_shape(tuple(input_tensor.shape[1:]), first, min_size)
         if input_shape is not None and tuple(input_shape) != tuple(
             input_tensor.shape[1:]
         ):
@@ -319,15 +355,16 @@ def _inputs(input_tensor, input_shape, include_top, default_size):
         sources = keras.utils.get_source_inputs(input_tensor)
         return (sources[0] if len(sources) == 1 else sources), input_tensor
     if input_shape is None:
-        size = default_size if include_top else None
-        input_shape = (3, size, size) if first else (size, size, 3)
+        height, width, channels = default_shape
+        sides = (height, width) if include_top else (None, None)
+        input_shape = (channels, *sides) if first else (*sides, channels)
     input_shape = tuple(input_shape)
-    _check_input_shape(input_shape, first)
+    _check_input_shape(input_shape, first, min_size)
     inputs = keras.Input(input_shape, name="image")
     return inputs, inputs
 
 
-def _check_input_shape(shape, channels_first):
+def _check_input_shape(shape, channels_first, min_size):
     order = "(channels, height, width)" if channels_first else (
         "(height, width, channels)"
     )  # fmt: skip
@@ -343,9 +380,9 @@ def _check_input_shape(shape, channels_first):
             "The number of channels in `input_shape` must be a positive integer. "
             f"Received: input_shape={shape}, expected {order}."
         )
-    if any(side is not None and side < MIN_SIZE for side in size):
+    if any(side is not None and side < min_size for side in size):
         raise InvalidInputError(
-            f"`input_shape` must be at least {MIN_SIZE}x{MIN_SIZE} pixels. Received: "
+            f"`input_shape` must be at least {min_size}x{min_size} pixels. Received: "
             f"input_shape={shape}. Enlarge the images, for instance with "
             "`keras.layers.Resizing`."
         )

@@ -79,9 +79,13 @@ class NetworkSignature:
             family = "sda_resnet"
             if kernels and kernels[0][2]:
                 groups = max(width // kernels[0][2], 1)
+        is_basic = "conv3" not in first
+        shortcuts = ("stage2_block1_shortcut_conv", "stage2_block1_downsample")
+        if is_basic and attention is False and not set(shortcuts) & set(layers):
+            family = "cifar_resnet"  # its shortcuts have no weights
         return cls(
             family=family,
-            is_basic="conv3" not in first,
+            is_basic=is_basic,
             blocks=tuple(len(blocks[stage]) for stage in sorted(blocks)),
             width=width,
             groups=groups,
@@ -125,6 +129,8 @@ class NetworkSignature:
     def preset(self) -> str | None:
         """The named network, with or without depth attention; `None` if none fits."""
         for name, row in PRESETS.items():
+            if row["family"] != self.family:
+                continue
             if self == dataclasses.replace(_of_preset(row), attention=self.attention):
                 return name
         return None
@@ -150,7 +156,8 @@ class NetworkSignature:
         return ""
 
     def _name(self):
-        if self.preset and self.attention is False:
+        has_attention = self.family != "cifar_resnet"
+        if self.preset and has_attention and self.attention is False:
             return f"{self.preset} with depth_attention=False"
         return self.preset
 

@@ -3,8 +3,9 @@
 `params` are the trainable parameters and `macs` the multiply-accumulates of
 convolutions and dense layers for one image of `size` pixels and 1000 classes (10 for
 the CIFAR form); tests hold the constructors to them. `published_top1` is the accuracy
-on ImageNet-1K in percent that the paper reports (arXiv 2209.10327), for 224 pixels;
-only the 86-layer networks have one. SDA-EPSANet and SDA-CBAM were published by their
+in percent that the authors report on the data set `published_on`. For the networks
+with depth attention that is ImageNet-1K at 224 pixels (arXiv 2209.10327); only the
+86-layer networks have one. SDA-EPSANet and SDA-CBAM were published by their
 sizes only; the MACs of these rows and of the CIFAR forms are our own count.
 
 `weights` are what `weights=` of a constructor takes by name. `source` is `"hub"` (a
@@ -21,6 +22,8 @@ that of its timm/models/resnet.py and res2net.py, the licence that of the card o
 repository on the hub. Revisions are given where the full hash of a commit with the
 file is on record; `None` is the newest.
 """
+
+from keras_sda.applications.cifar_presets import CIFAR_PRESETS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -145,6 +148,7 @@ PRESETS = {
         "params": 27_219_880,
         "macs": 3_879_993_344,
         "published_top1": 78.76,
+        "published_on": "ImageNet",
     },
     "SDAResNet101": {
         "family": "sda_resnet",
@@ -190,6 +194,7 @@ PRESETS = {
         "params": 49_130_808,
         "macs": 6_716_760_064,
         "published_top1": 78.95,
+        "published_on": "ImageNet",
     },
     "SDASENet101": {
         "family": "sda_senet",
@@ -224,6 +229,7 @@ PRESETS = {
         "params": 45_254_544,
         "macs": 6_948_606_976,
         "published_top1": 79.36,
+        "published_on": "ImageNet",
     },
     "SDARes2Net101": {
         "family": "sda_res2net",
@@ -258,6 +264,7 @@ PRESETS = {
         "params": 43_331_176,
         "macs": 6_221_606_912,
         "published_top1": 79.27,
+        "published_on": "ImageNet",
     },
     "SDAPyConv101": {
         "family": "sda_pyconv",
@@ -287,6 +294,7 @@ PRESETS = {
         "params": 39_449_292,
         "macs": 5_852_581_504,
         "published_top1": 78.8,
+        "published_on": "ImageNet",
     },
     "SDAEPSANet101": {
         "family": "sda_epsanet",
@@ -316,6 +324,7 @@ PRESETS = {
         "params": 53_536_864,
         "macs": 6_732_307_818,
         "published_top1": 79.05,
+        "published_on": "ImageNet",
     },
     "SDACBAM101": {
         "family": "sda_cbam",
@@ -331,6 +340,7 @@ PRESETS = {
         "params": 77_240_524,
         "macs": 11_546_015_718,
     },
+    **CIFAR_PRESETS,
 }
 
 # What a form of network fixes besides its depths.
@@ -352,4 +362,5 @@ FORMS = {
         "classes": 10,
     },
     "bottleneck": {"default_size": 224, "classes": 1000},
+    "mnist": {"default_size": 28, "classes": 10},
 }

@@ -41,6 +41,26 @@ def spatial(call: ChannelCall) -> Channels:
     return Channels(axis, call.units(0, axis))
 
 
+def zero_padding_2d(call: ChannelCall) -> Channels:
+    """Pads positions, or channels where the layer was told the other data format."""
+    layer, channels = call.layer, call.inputs[0]
+    first = 2 if layer.data_format == "channels_first" else 1
+    position = channels.axis - first
+    if position not in (0, 1):
+        return spatial(call)
+    before, after = (call.new_units(count) for count in layer.padding[position])
+
+    def padding(kept):
+        padding = [tuple(pair) for pair in layer.padding]
+        padding[position] = (kept.count(before), kept.count(after))
+        return tuple(padding)
+
+    output = Channels(channels.axis, np.concatenate([before, channels.units, after]))
+    call.same_in_every_call(output)
+    call.configure("padding", padding)
+    return output
+
+
 def global_pooling(call: ChannelCall) -> Channels:
     rank = len(call.input_shapes[0])
     axis = channel_axis(call.layer, rank)
@@ -122,7 +142,7 @@ def _rules():
         ("Softmax", softmax),
         (
             "AveragePooling1D AveragePooling2D AveragePooling3D MaxPooling1D "
-            "MaxPooling2D MaxPooling3D UpSampling2D UpSampling3D ZeroPadding2D "
+            "MaxPooling2D MaxPooling3D UpSampling2D UpSampling3D "
             "ZeroPadding3D Cropping2D Cropping3D Resizing CenterCrop UpSampling1D "
             "ZeroPadding1D Cropping1D AdaptiveAveragePooling1D "
             "AdaptiveAveragePooling2D AdaptiveAveragePooling3D AdaptiveMaxPooling1D "
@@ -135,6 +155,7 @@ def _rules():
             global_pooling,
         ),
         ("Add Average Maximum Minimum Multiply Subtract", merge),
+        ("ZeroPadding2D", zero_padding_2d),
         ("Concatenate", concatenate),
         ("Flatten", flatten),
         ("Reshape", reshape),

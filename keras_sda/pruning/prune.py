@@ -54,6 +54,7 @@ def prune(
     fine_tune_last: bool = False,
     report_latency: bool = False,
     planner: Callable[..., PruningPlan] = make_plan,
+    input_shape: Any = None,
 ) -> PruningResult:
     """Removes channels of a model until a budget is met.
 
@@ -91,6 +92,8 @@ def prune(
             Defaults to `False`.
         planner: Makes the plan of every step; called as `make_plan` is. Give your own
             to store plans or to replay stored ones. Defaults to `make_plan`.
+        input_shape: Shape of one image, where the model leaves it open. Defaults to
+            what the model was built for.
 
     Returns:
         A `PruningResult` with `model`, `plan`, `plans` and `report`.
@@ -119,13 +122,13 @@ def prune(
         "seed": seed,
         "batch_size": batch_size,
     }
-    first = graph = ChannelGraph(model)
+    first = graph = ChannelGraph(model, input_shape)
     targets = {"macs": macs, "params": params, "latency": latency}
     schedule = _Schedule(first, targets, steps, batch_size) if steps > 1 else None
     current, plans = model, []
     for number in range(1, steps + 1):
         if number > 1:
-            graph = ChannelGraph(current)
+            graph = ChannelGraph(current, input_shape)
         goal = targets if schedule is None else schedule.targets(number, graph)
         plan = planner(current, graph=graph, **goal, **options)
         current = remove_channels(graph, plan.classes(graph))
@@ -148,6 +151,7 @@ def prune(
         settings=plan.settings,
         measure_latency=report_latency,
         batch_size=batch_size,
+        input_shape=input_shape,
     )
     return PruningResult(current, tuple(plans), plan, report)
 

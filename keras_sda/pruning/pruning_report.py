@@ -99,6 +99,7 @@ class PruningReport:
         measure_latency: bool = False,
         batch_size: int = 1,
         num_runs: int = 30,
+        input_shape: Any = None,
     ) -> "PruningReport":
         """Compares two models by the names of their layers.
 
@@ -113,11 +114,12 @@ class PruningReport:
                 layers one by one. Defaults to `False`.
             batch_size: Samples per timed run. Defaults to `1`.
             num_runs: Timed rounds. Defaults to `30`.
+            input_shape: Shape of one image, where the models leave it open.
 
         Raises:
             InvalidInputError: A model has no readable graph.
         """
-        whole, small = profile(before), profile(after)
+        whole, small = profile(before, input_shape), profile(after, input_shape)
         axes = {**_first_axes(before), **_first_axes(after)}
         times = {}, {}
         latency = None
@@ -126,7 +128,12 @@ class PruningReport:
             times = timer.times_ms(before), timer.times_ms(after)
             models = {"before": before, "after": after}
             latency = _latency(
-                compare_latency(models, batch_size=batch_size, num_runs=num_runs)
+                compare_latency(
+                    models,
+                    batch_size=batch_size,
+                    num_runs=num_runs,
+                    input_shape=input_shape,
+                )
             )
         reasons: dict[str, list] = {}
         for entry in untouchable:

@@ -91,6 +91,14 @@ def test_sda_networks(name):
     run(model)
 
 
+@pytest.mark.parametrize(
+    "name", ["CIFARResNet20", "CIFARVGG16", "CIFARMobileNetV2", "LeNet"]
+)
+def test_cifar_networks(name):
+    """The streams of CIFARResNet20 pad their channels."""
+    run(getattr(applications, name)(classifier_activation=None))
+
+
 def test_keras_hub_backbone():
     keras_hub = pytest.importorskip("keras_hub")
     model = keras_hub.models.ResNetBackbone(

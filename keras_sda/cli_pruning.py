@@ -1,0 +1,125 @@
+"""The commands `keras-sda prune` and `keras-sda report`."""
+
+import argparse
+import json
+from collections.abc import Callable
+
+from keras_sda.utils import InvalidInputError
+
+
+def add_pruning_commands(
+    commands: argparse._SubParsersAction,
+    command: Callable[..., argparse.ArgumentParser],
+    show: Callable[[str], None],
+) -> None:
+    """Adds `prune` and `report` to the command line.
+
+    Args:
+        commands: The sub-parsers of `keras-sda`.
+        command: Makes the parser of one command.
+        show: Prints a line.
+    """
+    from keras_sda.training import PruneOptions, add_arguments
+
+    parser = command(
+        commands,
+        "prune",
+        lambda options: _prune(options, show),
+        "Make a saved model smaller and train it on",
+        "keras-sda prune runs/digits/model.keras --macs 0.5 --dataset digits "
+        "--fine_tune_epochs 3 --output runs/digits_small",
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL.keras",
+        nargs="?",
+        help="Saved model. Not needed with --resume.",
+    )
+    fields = argparse.ArgumentParser(add_help=False)
+    add_arguments(fields, PruneOptions)
+    for action in fields._actions:
+        if action.dest != "model":
+            parser._add_action(action)
+    for action in parser._actions:
+        # What was not typed stays away: --resume takes it from the run itself.
+        action.default = argparse.SUPPRESS
+    parser = command(
+        commands,
+        "report",
+        lambda options: _report(options, show),
+        "Show what a run of prune has done",
+        "keras-sda report runs/digits_small",
+    )
+    parser.add_argument("folder", metavar="DIR", help="Output folder of prune.")
+    parser.add_argument(
+        "--layers", action="store_true", help="All layers, as Markdown tables."
+    )
+    parser.add_argument("--json", action="store_true", help="Print JSON.")
+
+
+def _prune(options, show):
+    from keras_sda.training import (
+        PruneOptions,
+        build,
+        prune_classifier,
+        resumed_prune_options,
+    )
+
+    given = {
+        name: value
+        for name, value in vars(options).items()
+        if name not in ("run", "command")
+    }
+    if given.get("resume"):
+        output = given.pop("output", PruneOptions.output)
+        chosen = resumed_prune_options(output, given)
+    elif "model" not in given:
+        raise InvalidInputError(
+            "`model` is missing: keras-sda prune MODEL.keras --macs 0.5 --output DIR."
+        )
+    else:
+        chosen = build(PruneOptions, given)
+    metrics = prune_classifier(chosen, log=show)
+    for name in ("params", "macs"):
+        before, after = metrics[f"{name}_before"], metrics[name]
+        show(f"{name} {before:,} -> {after:,} ({after / max(before, 1):.1%})")
+    if "accuracy" in metrics:
+        show(
+            f"test accuracy {metrics['accuracy_before']:.2%} before, "
+            f"{metrics['accuracy_pruned']:.2%} pruned, {metrics['accuracy']:.2%} now"
+        )
+    if metrics.get("latency"):
+        show(f"latency ratio {metrics['latency']['ratio']:.3f}")
+    show(f"results in {chosen.output}")
+
+
+def _report(options, show):
+    from keras_sda.pruning import PruningReport
+
+    report = PruningReport.load(options.folder)
+    if options.json:
+        show(report.to_json())
+    elif options.layers:
+        show(report.to_markdown())
+    else:
+        metrics = _metrics(options.folder)
+        show(report.to_text())
+        for key, text in (
+            ("accuracy_before", "test accuracy before"),
+            ("accuracy_pruned", "test accuracy after pruning"),
+            ("accuracy", "test accuracy after fine-tuning"),
+        ):
+            if key in metrics and (
+                key != "accuracy" or metrics.get("fine_tune_epochs", 1)
+            ):
+                show(f"{text}: {metrics[key]:.2%}")
+
+
+def _metrics(folder):
+    import pathlib
+
+    path = pathlib.Path(folder) / "metrics.json"
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise InvalidInputError(f"{path} is damaged ({error}).") from error
