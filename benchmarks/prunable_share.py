@@ -6,7 +6,8 @@ Marks every channel that may go and leaves one per group: what remains is the fl
 `keras_sda.pruning.make_plan`. Nothing runs, no weights are downloaded; takes about ten
 minutes. Writes benchmarks/results/prunable_share.csv: one row per model with the share
 of multiply-accumulates and parameters that can be removed, the number of groups, the
-share of untouchable channels and the commonest reason for it.
+share of untouchable channels and the commonest reason for it; and the same as a table
+for people, docs/prunable_share.md.
 """
 
 import collections
@@ -24,6 +25,7 @@ from keras_sda.utils import InvalidInputError, atomic_write
 from keras_sda.version import __version__
 
 RESULT = pathlib.Path(__file__).parent / "results" / "prunable_share.csv"
+TABLE = pathlib.Path(__file__).parents[1] / "docs" / "prunable_share.md"
 INPUT_SHAPE = (224, 224, 3)  # for MobileNetV3, which leaves the size open
 
 
@@ -73,6 +75,32 @@ def measure(name: str) -> dict:
     }
 
 
+def write_table(rows):
+    """The rows as Markdown."""
+    lines = [
+        "# What can be removed",
+        "",
+        "The share of multiply-accumulates (MACs) and parameters of every model of",
+        "keras.applications that `keras_sda.pruning` could remove if one channel per",
+        "group were left: the floor of a budget, not a recommendation. Written by",
+        "`python benchmarks/prunable_share.py`.",
+        "",
+        "| model | MACs | removable MACs | removable parameters | groups "
+        "| untouchable channels, mainly because |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['model']} | {int(row['macs']):,} "
+            f"| {100 * float(row['removable_macs']):.1f} % "
+            f"| {100 * float(row['removable_params']):.1f} % | {row['num_groups']} "
+            f"| {100 * float(row['untouchable_channels']):.1f} %: "
+            f"{row['main_reason']} |"
+        )
+    with atomic_write(TABLE) as path:
+        path.write_text("\n".join(lines) + "\n")
+
+
 def main():
     rows = []
     for name, function in sorted(vars(keras.applications).items()):
@@ -85,6 +113,7 @@ def main():
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    write_table(rows)
 
 
 if __name__ == "__main__":
