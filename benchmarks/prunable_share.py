@@ -95,7 +95,7 @@ def write_table(rows):
             f"| {100 * float(row['removable_macs']):.1f} % "
             f"| {100 * float(row['removable_params']):.1f} % | {row['num_groups']} "
             f"| {100 * float(row['untouchable_channels']):.1f} %: "
-            f"{row['main_reason']} |"
+            f"{row['main_reason'] or 'it is the output'} |"
         )
     with atomic_write(TABLE) as path:
         path.write_text("\n".join(lines) + "\n")
