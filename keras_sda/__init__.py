@@ -6,6 +6,7 @@
 * `keras_sda.depth`: selective depth attention for models that were built without it.
 * `keras_sda.analysis`: parameters, multiply-accumulates, latency.
 * `keras_sda.pruning`: removal of channels from any functional model, structurally.
+* `keras_sda.search`: channel gates that are learned, then removed (DNAL).
 * `keras_sda.training`: data, augmentation, recipes, strategies, resumable training.
 * `keras_sda.export`: SavedModels for TF Serving, and their client.
 
@@ -20,6 +21,7 @@ from keras_sda import (
     graph,
     layers,
     pruning,
+    search,
     training,
 )
 from keras_sda.version import __version__
@@ -33,5 +35,6 @@ __all__ = [
     "graph",
     "layers",
     "pruning",
+    "search",
     "training",
 ]

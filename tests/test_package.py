@@ -22,9 +22,10 @@ LEVELS = {
     "depth": 3,
     "analysis": 3,
     "pruning": 4,
-    "training": 5,
-    "export": 6,
-    "cli": 7,
+    "search": 5,
+    "training": 6,
+    "export": 7,
+    "cli": 8,
 }
 
 

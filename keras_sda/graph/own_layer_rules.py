@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_sda.graph.channel_call import CARRIES, READS, WRITES, ChannelCall
 from keras_sda.graph.channels import Channels
+from keras_sda.graph.gate_rules import RULES as GATE_RULES
 from keras_sda.graph.weighted_layer_rules import convolution, same_place
 from keras_sda.layers import (
     ConvolutionalBlockAttention2D,
@@ -102,6 +103,7 @@ def _levels(call, pyramid, units):
 
 
 RULES = {
+    **GATE_RULES,
     GroupedConv2D: convolution,
     SelectiveDepthAttention: selective_depth_attention,
     SqueezeExcite2D: squeeze_excite,

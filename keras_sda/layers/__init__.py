@@ -4,17 +4,23 @@ from keras_sda.layers.batch_normalization import batch_normalization
 from keras_sda.layers.convolutional_block_attention2d import (
     ConvolutionalBlockAttention2D,
 )
+from keras_sda.layers.gather_channels import GatherChannels
 from keras_sda.layers.grouped_conv2d import GroupedConv2D
 from keras_sda.layers.pyramid_split_attention2d import PyramidSplitAttention2D
 from keras_sda.layers.pyramidal_conv2d import PyramidalConv2D
+from keras_sda.layers.scaled_sigmoid_gate import ScaledSigmoidGate
+from keras_sda.layers.scatter_channels import ScatterChannels
 from keras_sda.layers.selective_depth_attention import SelectiveDepthAttention
 from keras_sda.layers.squeeze_excite2d import SqueezeExcite2D
 
 __all__ = [
     "ConvolutionalBlockAttention2D",
+    "GatherChannels",
     "GroupedConv2D",
     "PyramidSplitAttention2D",
     "PyramidalConv2D",
+    "ScaledSigmoidGate",
+    "ScatterChannels",
     "SelectiveDepthAttention",
     "SqueezeExcite2D",
     "batch_normalization",

@@ -1,0 +1,79 @@
+"""Take some of the channels of a tensor."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sda.layers.scatter_channels import check_places
+from keras_sda.utils import InvalidInputError
+
+
+@keras.saving.register_keras_serializable(package="keras_sda")
+class GatherChannels(keras.layers.Layer):
+    """Returns the channels of its input at `indices`, in that order.
+
+    Use it where a layer reads only a part of a residual stream.
+
+    Args:
+        indices: Places of the channels, all different.
+        axis: Channel axis. Defaults to that of the Keras image data format.
+        **kwargs: `name`, `dtype`.
+
+    Input shape:
+        Any, with more channels than the highest index.
+
+    Output shape:
+        The same with `len(indices)` channels.
+
+    Raises:
+        InvalidInputError: The indices repeat, or the input has too few channels.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_sda.layers import GatherChannels
+    >>> GatherChannels([0, 2])(np.array([[5.0, 6.0, 7.0]])).numpy().tolist()
+    [[5.0, 7.0]]
+
+    Source: arXiv 2103.02126 (Pattern Recognition 126, 2022), the columns that the
+    published masks leave to the reader of a residual sum.
+    """
+
+    def __init__(self, indices: Sequence[int], axis: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.indices = check_places(indices)
+        if axis is None:
+            last = keras.config.image_data_format() == "channels_last"
+            axis = -1 if last else 1
+        self.axis = int(axis)
+
+    def build(self, input_shape):
+        count = input_shape[self.axis]
+        if count is None or max(self.indices) >= count:
+            raise InvalidInputError(
+                f"`indices` goes up to {max(self.indices)}, which layer {self.name!r} "
+                f"does not find in an input of shape {tuple(input_shape)}, axis "
+                f"{self.axis}."
+            )
+
+    def call(self, inputs):
+        axis = self.axis % len(inputs.shape)
+        return ops.take(inputs, np.array(self.indices, "int32"), axis=axis)
+
+    def compute_output_shape(self, input_shape):
+        shape = list(input_shape)
+        shape[self.axis] = len(self.indices)
+        return tuple(shape)
+
+    def compute_macs(self, input_shape, output_shape) -> int:
+        """It moves values and computes nothing."""
+        return 0
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "indices": list(self.indices),
+            "axis": self.axis,
+        }

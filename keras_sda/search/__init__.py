@@ -1,0 +1,41 @@
+"""DNAL: gates on every channel, three stages of training, the smaller network."""
+
+from keras_sda.search.add_channel_gates import (
+    add_channel_gates,
+    channel_gates,
+    remove_channel_gates,
+)
+from keras_sda.search.channel_search import ChannelSearch
+from keras_sda.search.derive import DerivationResult, close_gates, derive, open_channels
+from keras_sda.search.find_gate_positions import GatePosition, find_gate_positions
+from keras_sda.search.fit_to_budget import fit_to_budget
+from keras_sda.search.gate_cost import GateCost
+from keras_sda.search.gate_regularizer import gate_regularizer
+from keras_sda.search.gate_schedule import gate_schedule
+from keras_sda.search.plot_search import plot_search
+from keras_sda.search.search_log import SearchLog
+from keras_sda.search.search_recipe import SearchRecipe
+from keras_sda.search.search_recipes import SEARCH_RECIPES
+from keras_sda.search.search_stage import SearchStage
+
+__all__ = [
+    "ChannelSearch",
+    "DerivationResult",
+    "GateCost",
+    "GatePosition",
+    "SEARCH_RECIPES",
+    "SearchLog",
+    "SearchRecipe",
+    "SearchStage",
+    "add_channel_gates",
+    "channel_gates",
+    "close_gates",
+    "derive",
+    "find_gate_positions",
+    "fit_to_budget",
+    "gate_regularizer",
+    "gate_schedule",
+    "open_channels",
+    "plot_search",
+    "remove_channel_gates",
+]

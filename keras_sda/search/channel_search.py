@@ -1,0 +1,396 @@
+"""The search for widths: weights, gates, smaller network, fine-tuning."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sda.search.add_channel_gates import channel_gates
+from keras_sda.search.choose_masks import choose_masks
+from keras_sda.search.derive import DerivationResult, derive_masks, open_channels
+from keras_sda.search.gate_cost import GateCost
+from keras_sda.search.gate_penalty import gate_penalty
+from keras_sda.search.gate_schedule import gate_schedule
+from keras_sda.search.plot_search import plot_search
+from keras_sda.search.search_callbacks import HardenGates, SteerPrice
+from keras_sda.search.search_log import SearchLog
+from keras_sda.search.search_model import SearchModel
+from keras_sda.search.search_options import (
+    check_budget,
+    check_lambda,
+    default_loss,
+    momentum_sgd,
+)
+from keras_sda.search.stage_folder import StageFolder
+from keras_sda.search.stage_variables import stage_variables
+from keras_sda.search.train_stage import train_stage
+from keras_sda.utils import InvalidInputError
+
+
+class ChannelSearch:
+    """Learns which channels of a network are needed, in three stages on `model.fit`.
+
+    Use it on a model from `add_channel_gates`. Call the stages one by one, or `fit` for
+    all of them:
+
+    1. `train_weights`: the gates are bypassed;
+    2. `learn_architecture`: the gates learn and harden, the convolutions stand still;
+    3. `derive` cuts the closed channels out, `fine_tune` trains what is left.
+
+    With a folder every stage can be interrupted, by a kill too: make the same search
+    again, call the stages as before, and it goes on after the last finished epoch.
+
+    Args:
+        gated: A model with gates. The stages train it in place.
+        folder: Gets backups, logs and pictures; `None` (default) keeps nothing.
+        loss: A Keras loss. Defaults to `None`: cross-entropy for the classes that the
+            model returns, as probabilities or logits, and for labels as numbers or
+            one-hot, as the data have them.
+        metrics: Metrics of `compile`. Defaults to `("accuracy",)`.
+        input_shape: Shape of one sample for counting; needed where the model leaves it
+            open. Defaults to `None`.
+        seed: Seed of the order of arrays and of dropout. Defaults to `0`.
+
+    Attributes:
+        gated: The model with gates.
+        gates: Its gates.
+        cost: Their `GateCost`.
+        log: The `SearchLog` of the architecture stage, once it ran.
+        result: What `derive` returned last.
+
+    Raises:
+        InvalidInputError: The model has no gates, or does not return classes and no
+            `loss` is given.
+
+    Data of all stages: `(inputs, targets)` arrays, batched and shuffled here; anything
+    else that `model.fit` takes, such as a `tf.data.Dataset`, which should give the
+    same batches in every run; or a function of the first epoch that returns such a
+    stream, from that epoch on.
+
+    Options of all stages: `batch_size` for arrays (32), and `validation_data`,
+    `steps_per_epoch`, `callbacks` and `verbose` as in `model.fit`.
+
+    Example:
+
+    ```python
+    gated = add_channel_gates(model)
+    search = ChannelSearch(gated, "runs/search")
+    search.train_weights((images, labels), epochs=30)
+    search.learn_architecture((images, labels), epochs=10, target_macs=0.5)
+    result = search.derive()
+    search.fine_tune((images, labels), epochs=30)
+    search.plot("search.png")
+    result.model.save("small.keras")
+    ```
+
+    Source: arXiv 2103.02126 (Pattern Recognition 126, 2022) and its code. `target_macs`
+    and the regulariser `"macs"` are ours.
+    """
+
+    def __init__(
+        self,
+        gated: keras.Model,
+        folder: str | os.PathLike | None = None,
+        loss: Any = None,
+        metrics: Sequence[Any] = ("accuracy",),
+        input_shape: Any = None,
+        seed: int = 0,
+    ):
+        self.gated = gated
+        self.gates = channel_gates(gated)
+        self.folder = None if folder is None else pathlib.Path(folder)
+        self._loss, self._metrics, self._seed = loss, list(metrics), seed
+        self._input_shape = input_shape
+        self._cost = None
+        self._target = None
+        self.log: SearchLog | None = None
+        self.result: DerivationResult | None = None
+        if loss is None:
+            default_loss(gated, None)  # Say at once when the outputs are no classes.
+
+    @property
+    def cost(self) -> GateCost:
+        """What open gates cost."""
+        if self._cost is None:
+            self._cost = GateCost(self.gated, self._input_shape)
+        return self._cost
+
+    def train_weights(
+        self,
+        data: Any,
+        epochs: int,
+        optimizer: Any = None,
+        **options,
+    ) -> list[dict]:
+        """First stage: trains everything but the gates, which are bypassed.
+
+        Leave it out for a model that is trained already.
+
+        Args:
+            data: See the class.
+            epochs: Passes over the data.
+            optimizer: A Keras optimizer or its name. Defaults to SGD with rate 0.1 and
+                momentum 0.9.
+            **options: See the class.
+
+        Returns:
+            A dictionary of losses and metrics per epoch.
+
+        Raises:
+            InvalidInputError: An argument is wrong, the training diverged, or the
+                folder holds the stage with other settings.
+        """
+        settings = self._settings(epochs, options)
+        stage = self._stage("weights", settings)
+        with self._scope():
+            for gate in self.gates:
+                gate.set_mode("bypass")
+            model = self._search_model(stage_variables(self.gated, "weights"))
+        return self._run(
+            stage, model, data, epochs, optimizer or momentum_sgd(0.1), options
+        )
+
+    def learn_architecture(
+        self,
+        data: Any,
+        epochs: int = 10,
+        lambda_arch: float | None = None,
+        target_macs: float | None = None,
+        regularizer: str = "plain",
+        learning_rate: float = 0.01,
+        optimizer: Any = None,
+        train_dense: bool = True,
+        reset_momentum: bool = True,
+        final_beta: float = 1e4,
+        **options,
+    ) -> list[dict]:
+        """Second stage: trains the gates while they harden.
+
+        The gates start half open, at `s = 0`. Convolutions and the scale and offset of
+        their normalisation do not change; its moving statistics do.
+
+        Args:
+            data: See the class.
+            epochs: Passes over the data, over which beta grows to `final_beta`.
+                Defaults to `10`.
+            lambda_arch: Price of an open gate in the loss; 1e-5 to 5e-4 are published
+                for CIFAR-10. What counts is the price times the number of steps.
+            target_macs: Instead of a price, the multiply-accumulates to end at: a share
+                (below 1) or an absolute number. The price is steered towards it, from
+                `lambda_arch` or 1e-4 on, and `derive` adjusts the last channels.
+            regularizer: `"plain"`, `"scaled"` or `"macs"`, see `gate_regularizer`.
+            learning_rate: Rate of the default optimizer. Defaults to `0.01`.
+            optimizer: Defaults to SGD with momentum 0.9.
+            train_dense: Whether dense layers learn as well. Defaults to `True`.
+            reset_momentum: Whether the state of the optimizer is cleared before every
+                epoch, as officially. Defaults to `True`.
+            final_beta: Beta of the last epoch. Defaults to `1e4`.
+            **options: See the class.
+
+        Returns:
+            A dictionary per epoch, see `SearchLog`.
+
+        Raises:
+            InvalidInputError: See `train_weights`; or neither or a wrong `lambda_arch`
+                or `target_macs` is given, or the target is out of reach.
+        """
+        price = check_lambda(lambda_arch, target_macs)
+        betas = gate_schedule(epochs, final_beta)
+        target = check_budget(target_macs, self.cost)
+        penalty = gate_penalty(self.gates, self.cost, regularizer)
+        settings = {
+            **self._settings(epochs, options), "lambda_arch": price,
+            "target_macs": target, "regularizer": regularizer,
+            "train_dense": train_dense, "reset_momentum": reset_momentum,
+            "final_beta": final_beta,
+        }  # fmt: skip
+        self._target = target
+        stage = self._stage("architecture", settings)
+        chosen = stage_variables(self.gated, "architecture", train_dense)
+        with self._scope():
+            for gate in self.gates:
+                gate.s.assign(np.zeros(gate.channels))
+                gate.mask.assign(np.ones(gate.channels))
+                gate.set_mode("soft")
+            model = self._search_model(chosen, penalty, price)
+
+        def more_callbacks(start, fresh):
+            folder = None if stage.folder is None else stage.folder
+            self.log = SearchLog(self.gates, self.cost, folder, start)
+            steer = [] if target is None else [
+                SteerPrice(self.gates, self.cost, target, epochs, price / 10)
+            ]  # fmt: skip
+            harden = HardenGates(self.gates, betas, fresh if reset_momentum else ())
+            return [harden, *steer, self.log]
+
+        optimizer = optimizer or momentum_sgd(learning_rate)
+        self._run(stage, model, data, epochs, optimizer, options, more_callbacks)
+        return self.log.rows
+
+    def derive(
+        self,
+        threshold: float = 0.9,
+        residual: str = "exact",
+        max_half_open: float = 0.25,
+    ) -> DerivationResult:
+        """Cuts out the channels whose gates closed; see `search.derive`.
+
+        After a search with `target_macs` the threshold is only where it starts from:
+        the cut is moved along the sorted `s` until the budget is met. How many channels
+        that concerned is logged and in `result.report.settings`.
+
+        Args:
+            threshold, residual, max_half_open: See `search.derive`.
+
+        Returns:
+            A `DerivationResult`.
+        """
+        if residual not in ("exact", "official") or (
+            residual == "official" and self._target is not None
+        ):
+            raise InvalidInputError(
+                "`residual` must be 'exact', or 'official' after a search without "
+                f"`target_macs`. Received: residual={residual!r}."
+            )
+        masks, changes = choose_masks(
+            self.gated, self.cost, self._target, threshold, max_half_open
+        )
+        settings = {"threshold": threshold, "residual": residual, **changes}
+        with self._scope():
+            self.result = derive_masks(
+                self.gated, masks, residual, settings, self._input_shape
+            )
+        return self.result
+
+    def fine_tune(
+        self,
+        data: Any,
+        epochs: int,
+        optimizer: Any = None,
+        **options,
+    ) -> list[dict]:
+        """Third stage: trains `result.model`, the derived network, in place.
+
+        Args:
+            data, epochs, optimizer, **options: See `train_weights`.
+
+        Returns:
+            A dictionary of losses and metrics per epoch.
+
+        Raises:
+            InvalidInputError: See `train_weights`; or there is no derived network yet.
+        """
+        if self.result is None:
+            raise InvalidInputError(
+                "There is no derived network to fine-tune. Call `derive()` first, "
+                "after `learn_architecture(...)`."
+            )
+        kept = {name: len(places) for name, places in self.result.kept.items()}
+        settings = {**self._settings(epochs, options), "kept": kept}
+        stage = self._stage("fine_tune", settings)
+        optimizer = optimizer or momentum_sgd(0.1)
+        return self._run(stage, self.result.model, data, epochs, optimizer, options)
+
+    def fit(
+        self,
+        data: Any,
+        weight_epochs: int,
+        fine_tune_epochs: int,
+        architecture_epochs: int = 10,
+        lambda_arch: float | None = None,
+        target_macs: float | None = None,
+        weight_optimizer: Any = None,
+        fine_tune_optimizer: Any = None,
+        threshold: float = 0.9,
+        residual: str = "exact",
+        max_half_open: float = 0.25,
+        architecture: dict[str, Any] | None = None,
+        **options,
+    ) -> DerivationResult:
+        """All stages one after the other.
+
+        Args:
+            data: See the class.
+            weight_epochs: Epochs of `train_weights`; 0 leaves the stage out.
+            fine_tune_epochs: Epochs of `fine_tune`; 0 leaves the stage out.
+            architecture_epochs: Epochs of `learn_architecture`. Defaults to `10`.
+            lambda_arch, target_macs: See `learn_architecture`.
+            weight_optimizer, fine_tune_optimizer: See `train_weights`.
+            threshold, residual, max_half_open: See `derive`.
+            architecture: Further arguments of `learn_architecture`.
+            **options: For every stage, see the class.
+
+        Returns:
+            The `DerivationResult` with the fine-tuned model.
+        """
+        check_lambda(lambda_arch, target_macs)
+        check_budget(target_macs, self.cost)
+        if weight_epochs:
+            self.train_weights(data, weight_epochs, weight_optimizer, **options)
+        self.learn_architecture(
+            data,
+            architecture_epochs,
+            lambda_arch,
+            target_macs,
+            **{**options, **(architecture or {})},
+        )
+        result = self.derive(threshold, residual, max_half_open)
+        if fine_tune_epochs:
+            self.fine_tune(data, fine_tune_epochs, fine_tune_optimizer, **options)
+        return result
+
+    def plot(self, path: str | os.PathLike) -> None:
+        """Draws widths before and after, and the course of the architecture stage.
+
+        Args:
+            path: The PNG file.
+
+        Raises:
+            InvalidInputError: The architecture stage has not run.
+        """
+        if self.log is None:
+            raise InvalidInputError(
+                "There is nothing to draw yet. Call `learn_architecture(...)` first."
+            )
+        if self.result is not None:
+            after = {name: len(places) for name, places in self.result.kept.items()}
+        else:
+            masks = open_channels(self.gated)
+            after = {name: int(mask.sum()) for name, mask in masks.items()}
+        widths = {gate.name: (gate.channels, after[gate.name]) for gate in self.gates}
+        plot_search(self.log.rows, widths, path, self.gated.name)
+
+    def _run(self, stage, model, data, epochs, optimizer, options, more_callbacks=None):
+        with self._scope():
+            loss = default_loss(model, data) if self._loss is None else self._loss
+            return train_stage(
+                stage, model, data, epochs, optimizer, loss, self._metrics,
+                self._seed, more_callbacks, **options,
+            )  # fmt: skip
+
+    def _settings(self, epochs, options):
+        batch_size = options.get("batch_size", 32)
+        return {"epochs": epochs, "batch_size": batch_size, "seed": self._seed}
+
+    def _stage(self, name, settings):
+        folder = None if self.folder is None else self.folder / name
+        return StageFolder(folder, settings)
+
+    def _search_model(self, chosen, penalty=None, price=0.0):
+        return SearchModel(
+            self.gated.input,
+            self.gated.output,
+            chosen=chosen,
+            penalty=penalty,
+            price=price,
+            name=self.gated.name,
+        )
+
+    def _scope(self):
+        """The strategy that the gated model was made under."""
+        strategy = getattr(self.gated, "distribute_strategy", None)
+        return contextlib.nullcontext() if strategy is None else strategy.scope()

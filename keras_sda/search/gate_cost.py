@@ -1,0 +1,110 @@
+"""Multiply-accumulates of a gated model as a function of its gates."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sda.graph import ChannelTrace
+from keras_sda.pruning.model_cost import ModelCost
+from keras_sda.search.add_channel_gates import channel_gates
+from keras_sda.search.prepared_model import prepared_model
+from keras_sda.search.surgery_layers import AlignedAdd, FixedGate
+from keras_sda.search.zero_flow import ZeroFlow
+
+
+class GateCost(ModelCost):
+    """Counts what gates leave of a model, be they open, closed or in between.
+
+    Use it to steer a search and to weigh gates. With gates of 0 and 1 the count is that
+    of the model which `derive` returns; with gates in between it is the expected one,
+    were each open with that probability.
+
+    Args:
+        gated: A model with gates.
+        input_shape: Shape of one sample; needed where the model leaves it open.
+            Defaults to `None`.
+
+    Attributes:
+        gates: The gates, in the order of the layers.
+        macs: Multiply-accumulates of one sample with all gates open.
+        params: Parameters with all gates open.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.search import add_channel_gates
+    >>> from keras_sda.search.gate_cost import GateCost
+    >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+    >>> cost = GateCost(add_channel_gates(model))
+    >>> half = {gate.name: np.full(gate.channels, 0.5) for gate in cost.gates}
+    >>> 0.2 < cost.macs_at(half) / cost.macs < 0.5
+    True
+    """
+
+    def __init__(self, gated: keras.Model, input_shape: Any = None):
+        self.gates = channel_gates(gated)
+        trace = ChannelTrace(prepared_model(gated), input_shape)
+        super().__init__(trace)
+        everything = {
+            number: np.ones(len(step.outputs[0]), bool)
+            for number, step in enumerate(trace.steps)
+            if type(step.node.layer) is FixedGate
+        }
+        is_fixed = ZeroFlow(trace).read(everything)
+        self._gated, self._sums = [], []
+        for step in trace.steps:
+            if type(step.node.layer) is FixedGate:
+                free = ~is_fixed[step.outputs[0]]
+                self._gated.append((step.name, step.outputs[0][free], free))
+            elif type(step.node.layer) is AlignedAdd:
+                if not np.isin(step.outputs[0], np.concatenate(step.inputs)).any():
+                    self._sums.append((step.inputs, step.outputs[0]))
+        self._kernel_axes = [
+            (share, [self._classes[self._axes[axis]] for axis in axes])
+            for share, axes in self._kernels
+        ]
+        self._num_classes = len(trace.units.pinned)
+        # In the order of execution, so that sums of sums come out right.
+        order = {id(step.outputs[0]): n for n, step in enumerate(trace.steps)}
+        self._sums.sort(key=lambda item: order[id(item[1])])
+
+    def macs_at(self, gates: Mapping[str, np.ndarray]) -> float:
+        """Multiply-accumulates of one sample.
+
+        Args:
+            gates: For every gate, by name, a number from 0 to 1 per channel.
+        """
+        values = np.ones(self._num_classes)
+        for _, classes, _ in self._gated:
+            values[classes] = 0
+        for name, classes, free in self._gated:
+            np.maximum.at(values, classes, np.asarray(gates[name], float)[free])
+        for inputs, made in self._sums:
+            values[made] = 1 - math.prod(1 - values[classes] for classes in inputs)
+        kernels = sum(
+            share * math.prod(values[classes].mean() for classes in axes)
+            for share, axes in self._kernel_axes
+        )
+        return float(self._fixed_macs + kernels)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """What closing one channel of each gate frees, over the mean of all gates.
+
+        Returns:
+            float32 arrays by the name of the gate, for the regulariser `"macs"`.
+        """
+        opened = {gate.name: np.ones(gate.channels) for gate in self.gates}
+        whole = self.macs_at(opened)
+        freed = {}
+        for gate in self.gates:
+            part = {**opened, gate.name: np.arange(gate.channels) > 0}
+            freed[gate.name] = np.full(gate.channels, whole - self.macs_at(part))
+        mean = np.concatenate(list(freed.values())).mean()
+        return {name: (v / mean).astype("float32") for name, v in freed.items()}
+
+    def floor(self) -> float:
+        """Multiply-accumulates with one channel per gate."""
+        return self.macs_at({g.name: np.arange(g.channels) < 1 for g in self.gates})

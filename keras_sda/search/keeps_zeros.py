@@ -1,0 +1,142 @@
+"""Which layers leave a channel of zeros zero."""
+
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_sda.graph.pointwise_activations import is_pointwise
+from keras_sda.layers import (
+    GatherChannels,
+    ScaledSigmoidGate,
+    ScatterChannels,
+    SelectiveDepthAttention,
+    SqueezeExcite2D,
+)
+from keras_sda.search.surgery_layers import FixedGate
+
+_LAYERS = (
+    "ActivityRegularization Dropout GaussianDropout Identity SpatialDropout1D "
+    "SpatialDropout2D SpatialDropout3D AveragePooling1D AveragePooling2D "
+    "AveragePooling3D MaxPooling1D MaxPooling2D MaxPooling3D UpSampling1D UpSampling2D "
+    "UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D Cropping1D Cropping2D "
+    "Cropping3D Resizing CenterCrop AdaptiveAveragePooling1D AdaptiveAveragePooling2D "
+    "AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D "
+    "AdaptiveMaxPooling3D GlobalAveragePooling1D GlobalAveragePooling2D "
+    "GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D "
+    "Add Average Maximum Minimum Subtract Concatenate Flatten Reshape Permute "
+    "RepeatVector PReLU"
+)
+_OPERATIONS = frozenset(
+    "Concatenate Reshape Transpose ExpandDims Squeeze Split GetItem AveragePool "
+    "MaxPool Mean Sum Max Min Amax Amin Cast Copy StopGradient ConvertToTensor".split()
+)
+# Of two tensors: zero where both are. With a number they are something else.
+_COMBINING = frozenset("Add Subtract Maximum Minimum".split())
+_OF_ONE_LAYER = (layers.ReLU, layers.LeakyReLU, layers.ELU)
+
+
+@functools.cache
+def _classes():
+    found = {getattr(layers, name) for name in _LAYERS.split()}
+    found |= {FixedGate, ScaledSigmoidGate, ScatterChannels, GatherChannels}
+    found |= {SelectiveDepthAttention, SqueezeExcite2D}
+    for module, name in (
+        ("keras.src.applications.convnext", "StochasticDepth"),
+        ("keras.src.applications.convnext", "LayerScale"),
+        ("keras.src.applications.inception_resnet_v2", "CustomScaleLayer"),
+    ):
+        try:
+            found.add(getattr(__import__(module, fromlist=[name]), name))
+        except (ImportError, AttributeError):
+            continue
+    return found
+
+
+def keeps_zeros(node: Any) -> str:
+    """Says when a channel is zero behind a layer.
+
+    Use it to find out how far a closed gate reaches.
+
+    Args:
+        node: A `keras_sda.graph.GraphNode`.
+
+    Returns:
+        `"all"`: when it is zero in all inputs that hold it. `"any"`: when it is zero
+        in one of them. `""`: never, or nobody knows.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.graph import ModelGraph
+    >>> from keras_sda.search.keeps_zeros import keeps_zeros
+    >>> x = y = keras.Input((4,))
+    >>> for name in ("relu", "sigmoid"):
+    ...     y = keras.layers.Activation(name)(y)
+    >>> [keeps_zeros(node) for node in ModelGraph(keras.Model(x, y)).nodes[1:]]
+    ['all', '']
+    """
+    layer = node.layer
+    if isinstance(layer, keras.layers.Layer):
+        if type(layer) is layers.Multiply:
+            return "any"
+        if type(layer) in _classes():
+            return "all"
+        if type(layer) is layers.Rescaling:
+            return "all" if not np.any(layer.offset) else ""
+        if type(layer) is layers.Activation:
+            return "all" if _is_zero_at_zero(layer.activation) else ""
+        if type(layer) in _OF_ONE_LAYER:
+            return "all" if _is_zero_at_zero(layer) else ""
+        return ""
+    name = type(layer).__name__
+    if not type(layer).__module__.startswith("keras.src.ops"):
+        return ""
+    if name == "Multiply":
+        return "any"
+    if name in _OPERATIONS:
+        return "all"
+    if name in _COMBINING:
+        return "all" if len(node.inputs) == 2 else ""
+    if name == "Pad":
+        return "all" if layer.mode == "constant" and _pads_zeros(node) else ""
+    if name in ("Divide", "TrueDivide"):
+        is_first = node.args and isinstance(node.args[0], keras.KerasTensor)
+        return "all" if is_first and len(node.inputs) == 1 else ""
+    if len(node.inputs) == 1 and is_pointwise_operation(layer):
+        return "all" if _is_zero_at_zero(layer.call) else ""
+    return ""
+
+
+def is_pointwise_operation(layer: Any) -> bool:
+    """Whether an operation of `keras.ops` changes every value on its own."""
+    from keras_sda.graph.channel_rules import find_rule
+    from keras_sda.graph.operation_rules import pointwise
+
+    return find_rule(layer) is pointwise
+
+
+def _pads_zeros(node):
+    values = [*node.args[3:], node.kwargs.get("constant_values")]
+    return all(value is None or not np.any(value) for value in values)
+
+
+def _is_zero_at_zero(function):
+    if isinstance(function, keras.layers.Layer) or is_pointwise(function):
+        try:
+            value = function(keras.ops.zeros((1, 1)))
+        except (TypeError, ValueError):
+            return False
+        return not np.any(keras.ops.convert_to_numpy(value))
+    return _operation_is_zero(function)
+
+
+def _operation_is_zero(function):
+    if getattr(function, "__name__", "") != "call":
+        return False
+    try:
+        return not np.any(keras.ops.convert_to_numpy(function(keras.ops.zeros((1, 1)))))
+    except (TypeError, ValueError):
+        return False

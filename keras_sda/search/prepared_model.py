@@ -1,0 +1,124 @@
+"""Copies of a model in which sums and gates can be cut."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from keras_sda.graph import as_functional, clone_edited, uncompiled
+from keras_sda.layers import ScaledSigmoidGate
+from keras_sda.search.surgery_layers import (
+    AlignedAdd,
+    ChannelCut,
+    ChannelOffset,
+    FixedGate,
+)
+
+CallKey = tuple[str, int]
+
+
+def prepared_model(
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray] | None = None,
+    folds: Mapping[CallKey, tuple[list[int], np.ndarray]] | None = None,
+    cuts: Mapping[CallKey, np.ndarray] | None = None,
+) -> keras.Model:
+    """Returns a copy with `AlignedAdd` for its sums and `FixedGate` for its gates.
+
+    Use it before `ChannelTrace`, so that the terms of a sum may lose different
+    channels.
+
+    Args:
+        model: A functional model, with or without gates. It is not changed.
+        masks: For every gate the channels that stay. Defaults to all.
+        folds: By layer name and number of the call of a sum: the terms to leave out,
+            and what to add to each channel instead. Defaults to none.
+        cuts: By layer name and number of the call: the channels of its input that the
+            layer gets to see. Defaults to all.
+
+    Returns:
+        A functional model with its own weights.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.search.prepared_model import prepared_model
+    >>> x = keras.Input((4,))
+    >>> y = keras.layers.Add()([x, keras.layers.Dense(4)(x)])
+    >>> type(prepared_model(keras.Model(x, y)).layers[-1]).__name__
+    'AlignedAdd'
+    """
+    masks, folds, cuts = masks or {}, folds or {}, cuts or {}
+    num_calls = {}
+    cut_numbers = {}
+
+    def edit(layer, config):
+        if isinstance(layer, ScaledSigmoidGate):
+            mask = masks.get(layer.name, np.ones(layer.channels, bool))
+            return FixedGate(
+                mask, layer.axis, name=layer.name, dtype=layer.dtype_policy
+            )
+        return config
+
+    def call(layer, args, kwargs):
+        key = layer.name, num_calls.get(layer.name, 0)
+        num_calls[layer.name] = key[1] + 1
+        if key in cuts:
+            # Layers that see the same channels of the same tensor share a cut.
+            mask = np.asarray(cuts[key])
+            where = id(args[0]), mask.tobytes()
+            if where not in cut_numbers:
+                cut = ChannelCut(mask, channel_axis(), name=f"{layer.name}_gather")
+                cut_numbers[where] = cut(args[0])
+            args = (cut_numbers[where], *args[1:])
+        terms = _terms(layer, args)
+        if terms is None:
+            return layer(*args, **kwargs)
+        dropped, offsets = folds.get(key, ((), None))
+        left = [term for number, term in enumerate(terms) if number not in dropped]
+        result = left[0]
+        if len(left) > 1:
+            is_layer = isinstance(layer, keras.layers.Layer)
+            policy = layer.dtype_policy if is_layer else None
+            result = AlignedAdd(is_layer, name=layer.name, dtype=policy)(left)
+        if offsets is not None and np.any(offsets):
+            name = f"{layer.name}_constant"
+            dtype = keras.backend.standardize_dtype(result.dtype)
+            result = ChannelOffset(offsets, channel_axis(), name=name, dtype=dtype)(
+                result
+            )
+        return result
+
+    return clone_edited(
+        uncompiled(as_functional(model)),
+        edit,
+        copy_nested,
+        weights_of=lambda x: [] if isinstance(x, ScaledSigmoidGate) else x.weights,
+        call=call,
+    )
+
+
+def copy_nested(model: keras.Model) -> keras.Model:
+    """A copy of a nested model."""
+    return clone_edited(uncompiled(model), lambda _, config: config, copy_nested)
+
+
+def channel_axis() -> int:
+    """Where images have their channels."""
+    return -1 if keras.config.image_data_format() == "channels_last" else 1
+
+
+def _terms(layer, args):
+    """The tensors of a sum of tensors of one shape, or None."""
+    if isinstance(layer, keras.layers.Layer):
+        if type(layer) is not keras.layers.Add:
+            return None
+        terms = list(args[0])
+    else:
+        if type(layer).__name__ != "Add" or len(args) != 2:
+            return None
+        terms = list(args)
+    if not all(isinstance(term, keras.KerasTensor) for term in terms):
+        return None
+    shapes = {tuple(term.shape) for term in terms}
+    return terms if len(shapes) == 1 and len(terms) > 1 else None

@@ -1,0 +1,152 @@
+"""The smaller model that is left when gates have been decided."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from keras_sda.graph import ChannelTrace, remove_channels
+from keras_sda.search.fold_constants import fold_constants
+from keras_sda.search.official_cuts import official_cuts
+from keras_sda.search.prepared_model import prepared_model
+from keras_sda.search.surgery_layers import FixedGate
+from keras_sda.search.zero_flow import ZeroFlow
+from keras_sda.utils import InvalidInputError
+
+
+@dataclasses.dataclass(frozen=True)
+class SmallerModel:
+    """What `remove_closed_channels` returns.
+
+    Attributes:
+        model: The smaller model, not compiled.
+        constants: Names of the sums in which a branch became one number per channel.
+        silenced: By batch normalisation, how many closed channels had to stay; they
+            are zero.
+        trace: The channels of the model before they were removed.
+    """
+
+    model: keras.Model
+    constants: tuple[str, ...]
+    silenced: dict[str, int]
+    trace: ChannelTrace
+
+
+def remove_closed_channels(
+    gated: keras.Model, masks: Mapping[str, np.ndarray], residual: str = "exact"
+) -> SmallerModel:
+    """Returns the model without gates and without the channels that they close.
+
+    Use it through `derive`, which reads the masks off trained gates.
+
+    Args:
+        gated: A model with gates. It is not changed.
+        masks: For every gate, by name, whether each channel stays.
+        residual: `"exact"` or `"official"`, see `derive`.
+
+    Returns:
+        A `SmallerModel`, whose outputs are those of the gated model with these masks.
+
+    Raises:
+        InvalidInputError: The network would be a constant, or a closed channel can
+            neither go nor be silenced.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.search import add_channel_gates
+    >>> from keras_sda.search.remove_closed_channels import remove_closed_channels
+    >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+    >>> gated = add_channel_gates(model, where=["block_1_depthwise_BN"])
+    >>> masks = {"block_1_depthwise_BN_gate": np.arange(96) < 50}
+    >>> small = remove_closed_channels(gated, masks).model
+    >>> small.get_layer("block_1_expand").filters
+    50
+    """
+    closed = prepared_model(gated, masks)
+    folds = fold_constants(closed)
+    cuts = official_cuts(gated, masks) if residual == "official" else {}
+    if folds or cuts:
+        closed = prepared_model(gated, masks, folds, cuts)
+    trace = ChannelTrace(closed)
+    gates = {
+        number: ~np.array(step.node.layer.mask)
+        for number, step in enumerate(trace.steps)
+        if type(step.node.layer) is FixedGate
+    }
+    removed = ~ZeroFlow(trace).read(gates)
+    _keep_something(trace, removed)
+    model = remove_channels(trace, removed)
+    silenced = _silence(model, trace, gates, removed)
+    names = tuple(name for name, _ in folds)
+    return SmallerModel(model, names, silenced, trace)
+
+
+def _keep_something(trace, removed):
+    """Layers need a channel to work on, be it one of zeros."""
+    for layer in trace.layers.values():
+        for units in [axis.units for axis in layer.axes] + layer.pieces:
+            classes = trace.units.classes[units]
+            if len(classes) and removed[classes].all():
+                removed[classes[0]] = False
+
+
+def _silence(model, trace, gates, removed):
+    """Makes closed channels that stay zero where they are normalised."""
+    silenced = {}
+    for number, closed in gates.items():
+        step = trace.steps[number]
+        stays = ~removed[step.inputs[0]]
+        left = np.flatnonzero((closed & stays)[stays])
+        source = step.sources[0]
+        if not len(left) or source is None:
+            continue
+        before = trace.steps[source[0]]
+        layer = before.node.layer
+        convolution = trace.steps[before.sources[0][0]] if before.sources[0] else None
+        if type(layer) is not keras.layers.BatchNormalization or convolution is None:
+            raise InvalidInputError(
+                f"Gate {step.name!r} closes channels that have to stay, and there is "
+                f"no BatchNormalization before it to make them zero ({before.name!r} "
+                f"is a {type(layer).__name__}). Put gates on with add_channel_gates."
+            )
+        if before.name not in {x.name for x in model.layers}:
+            continue  # nobody wanted the whole branch
+        _set_to_zero(
+            model.get_layer(before.name), model.get_layer(convolution.name), left
+        )
+        silenced[before.name] = len(left)
+    return silenced
+
+
+def _set_to_zero(normalization, convolution, places):
+    for name in ("gamma", "beta"):
+        _zero(getattr(normalization, name, None), 0, places)
+    if normalization.gamma is None:
+        # What is normalised has to be zero, and its mean with it.
+        _zero(normalization.moving_mean, 0, places)
+        depthwise = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+        transposed = (
+            keras.layers.Conv1DTranspose,
+            keras.layers.Conv2DTranspose,
+            keras.layers.Conv3DTranspose,
+        )
+        for variable in convolution.weights:
+            if len(variable.shape) == 1:
+                _zero(variable, 0, places)
+            elif isinstance(convolution, depthwise):
+                multiplier = convolution.depth_multiplier
+                _zero(variable, -2, np.unique(places // multiplier))
+            elif isinstance(convolution, transposed):
+                _zero(variable, -2, places)
+            elif "depthwise" not in variable.path.rsplit("/", 1)[-1]:
+                _zero(variable, -1, places)
+
+
+def _zero(variable, axis, places):
+    if variable is None:
+        return
+    value = keras.ops.convert_to_numpy(variable).copy()
+    np.moveaxis(value, axis, 0)[places] = 0
+    variable.assign(value)

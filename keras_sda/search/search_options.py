@@ -1,0 +1,128 @@
+"""Checks and defaults of a channel search."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sda.graph import as_functional
+from keras_sda.search.gate_cost import GateCost
+from keras_sda.utils import InvalidInputError
+
+
+def check_lambda(lambda_arch: Any, target_macs: Any) -> float:
+    """The price to start with.
+
+    Raises:
+        InvalidInputError: It is no number from 0 up, or nothing is given.
+    """
+    if lambda_arch is None:
+        if target_macs is None:
+            raise InvalidInputError(
+                "The search needs `lambda_arch`, the price of an open gate (such as "
+                "1e-4), or `target_macs`, a budget (such as 0.5). Received neither."
+            )
+        return 1e-4
+    is_number = isinstance(lambda_arch, (int, float)) and not isinstance(
+        lambda_arch, bool
+    )
+    if not is_number or not 0 <= lambda_arch < math.inf:
+        raise InvalidInputError(
+            "`lambda_arch` must be a number from 0 up, such as 1e-4. Received: "
+            f"lambda_arch={lambda_arch!r}."
+        )
+    if target_macs is not None and not lambda_arch:
+        raise InvalidInputError(
+            "`lambda_arch` must be positive where `target_macs` steers it: leave it "
+            "out."
+        )
+    return float(lambda_arch)
+
+
+def check_budget(target_macs: Any, cost: GateCost) -> float | None:
+    """The budget as a number of multiply-accumulates, or None.
+
+    Raises:
+        InvalidInputError: It is no number between the floor and the whole model.
+    """
+    if target_macs is None:
+        return None
+    is_number = isinstance(target_macs, (int, float)) and not isinstance(
+        target_macs, bool
+    )
+    if not is_number or not 0 < target_macs < math.inf:
+        raise InvalidInputError(
+            "`target_macs` must be a share below 1 or a number of "
+            f"multiply-accumulates. Received: target_macs={target_macs!r}."
+        )
+    target = target_macs * cost.macs if target_macs < 1 else float(target_macs)
+    floor = cost.floor()
+    if not floor <= target < cost.macs:
+        raise InvalidInputError(
+            f"`target_macs`={target_macs!r} is out of reach: the model has "
+            f"{cost.macs:,} multiply-accumulates, and with one channel per gate "
+            f"{round(floor):,} ({floor / cost.macs:.3f}) are left. Ask for something "
+            "in between, or put gates on more layers (see find_gate_positions)."
+        )
+    return target
+
+
+def momentum_sgd(rate: Any) -> keras.optimizers.Optimizer:
+    """The optimizer of the published searches.
+
+    Raises:
+        InvalidInputError: The rate is no positive number.
+    """
+    if not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
+        raise InvalidInputError(
+            "`learning_rate` must be a positive number. "
+            f"Received: learning_rate={rate!r}."
+        )
+    return keras.optimizers.SGD(rate, momentum=0.9)
+
+
+def default_loss(model: keras.Model, data: Any) -> keras.losses.Loss:
+    """Cross-entropy that fits the outputs of a model and the targets of its data.
+
+    Args:
+        model: A classifier.
+        data: See `ChannelSearch`; None for labels that are numbers.
+
+    Raises:
+        InvalidInputError: The model does not return classes.
+    """
+    shapes = [tuple(tensor.shape) for tensor in model.outputs]
+    if len(shapes) != 1 or len(shapes[0]) != 2 or (shapes[0][1] or 0) < 2:
+        raise InvalidInputError(
+            f"`gated` '{model.name}' does not return classes: its output has the "
+            f"shape {shapes[0] if len(shapes) == 1 else shapes}, expected (None, "
+            "classes). Give the loss that it is trained with: ChannelSearch(gated, "
+            "loss=...)."
+        )
+    from_logits = not _ends_in_softmax(model)
+    if _is_one_hot(data):
+        return keras.losses.CategoricalCrossentropy(from_logits=from_logits)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+
+
+def _ends_in_softmax(model):
+    layer = as_functional(model).outputs[0]._keras_history.operation
+    if isinstance(layer, keras.layers.Softmax):
+        return True
+    return getattr(layer, "activation", None) is keras.activations.softmax
+
+
+def _is_one_hot(data):
+    spec = getattr(data, "element_spec", None)
+    if spec is not None:
+        return len(spec) > 1 and spec[1].shape.rank == 2 and spec[1].shape[1] != 1
+    if isinstance(data, (tuple, list)) and len(data) > 1:
+        targets = data[1]
+    elif isinstance(data, keras.utils.PyDataset):
+        targets = data[0][1]
+    elif callable(data):
+        return _is_one_hot(data(0))
+    else:
+        return False
+    return np.ndim(targets) == 2 and np.shape(targets)[1] > 1

@@ -1,0 +1,96 @@
+"""One stage of a search on `model.fit`, resumable."""
+
+from typing import Any
+
+import keras
+
+from keras_sda.search.epoch_batches import EpochBatches
+from keras_sda.search.search_callbacks import StateOfEpoch
+from keras_sda.search.stage_folder import StageFolder
+from keras_sda.utils import InvalidInputError
+
+
+def train_stage(
+    stage: StageFolder, model, data, epochs, optimizer, loss, metrics, seed=0,
+    more_callbacks=None, *, validation_data=None, batch_size=32, steps_per_epoch=None,
+    callbacks=(), verbose="auto",
+) -> list[dict]:  # fmt: skip
+    """Trains a model, or goes on where a backup was made.
+
+    Args:
+        stage: Where backups are.
+        model: The model; it is compiled.
+        data: See `ChannelSearch`.
+        epochs, optimizer, loss, metrics: See `ChannelSearch`.
+        seed: Seed of arrays and dropout. Defaults to `0`.
+        more_callbacks: Function of the first epoch and of what clears the optimizer,
+            pairs of variable and value, that returns callbacks. Defaults to `None`.
+        validation_data, batch_size, steps_per_epoch, callbacks, verbose: See
+            `ChannelSearch`.
+
+    Returns:
+        A dictionary of losses and metrics per epoch that was run.
+
+    Raises:
+        InvalidInputError: `epochs` or the data cannot be used.
+
+    Example:
+
+    ```python
+    train_stage(StageFolder(None, {}), model, (x, y), 3, "sgd", "mse", [])
+    ```
+    """
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise InvalidInputError(
+            f"`epochs` must be a positive integer. Received: epochs={epochs!r}."
+        )
+    if data is None:
+        raise InvalidInputError("`data` is missing: give (inputs, targets) arrays.")
+    if stage.is_finished:
+        stage.load(model)
+        if more_callbacks is not None:
+            more_callbacks(epochs, ())
+        return []
+    model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
+    model.optimizer.build(model.trainable_variables)
+    fresh = _state(model.optimizer)
+    start = stage.restore(model)
+    own = more_callbacks(start, fresh) if more_callbacks is not None else []
+    arguments = {}
+    if isinstance(data, (tuple, list)):
+        if len(data) != 2:
+            raise InvalidInputError(
+                "`data` must be (inputs, targets) arrays or a stream of such batches. "
+                f"Received: {len(data)} entries."
+            )
+        data = EpochBatches(*data, batch_size=batch_size, seed=seed, epoch=start)
+        arguments["shuffle"] = False
+    elif callable(data) and not isinstance(data, keras.utils.PyDataset):
+        data = data(start)
+    history = model.fit(
+        data,
+        epochs=epochs,
+        initial_epoch=start,
+        steps_per_epoch=steps_per_epoch,
+        validation_data=validation_data,
+        callbacks=[StateOfEpoch(seed), *own, *callbacks, *stage.callback()],
+        verbose=verbose,
+        **arguments,
+    )
+    stage.finish(model)
+    rows = zip(*history.history.values(), strict=True)
+    return [
+        {"epoch": start + number + 1, **dict(zip(history.history, row, strict=True))}
+        for number, row in enumerate(rows)
+    ]
+
+
+def _state(optimizer: Any) -> list[tuple]:
+    """What an optimizer remembers of the steps before, with its start values."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    kept = {id(optimizer.iterations), id(optimizer._learning_rate)}
+    return [
+        (variable, keras.ops.convert_to_numpy(variable).copy())
+        for variable in optimizer.variables
+        if id(variable) not in kept
+    ]
