@@ -45,7 +45,7 @@ class TrainOptions:
         depth_attention: False trains the plain trunk of the same network.
         ema: Whether to average the weights over the steps.
         learning_rate: Highest learning rate.
-        weights: Weight file to start from.
+        weights: Weights to start from: a file, or a name such as `"imagenet"`.
         seed: Seed of the weights, the order of the images and the augmentation.
         max_train_examples: Train on the first N examples, for a quick try.
         deterministic: None makes training on one CPU device repeatable in every bit
@@ -120,7 +120,7 @@ class TrainOptions:
     learning_rate: float | None = _option(
         None, "Highest learning rate. Taken from the recipe if not given."
     )
-    weights: str | None = _option(None, "Weight file to start from.")
+    weights: str | None = _option(None, "Weights to start from: a file, or a name such as imagenet.")
     seed: int = _option(0, "Seed of weights, image order and augmentation.")
     max_train_examples: int | None = _option(
         None, "Train on the first N examples, for a quick try."
