@@ -120,7 +120,9 @@ class TrainOptions:
     learning_rate: float | None = _option(
         None, "Highest learning rate. Taken from the recipe if not given."
     )
-    weights: str | None = _option(None, "Weights to start from: a file, or a name such as imagenet.")
+    weights: str | None = _option(
+        None, "Weights to start from: a file, or a name such as imagenet."
+    )
     seed: int = _option(0, "Seed of weights, image order and augmentation.")
     max_train_examples: int | None = _option(
         None, "Train on the first N examples, for a quick try."
