@@ -23,21 +23,14 @@ from keras_sda.pruning import shrink
 INEXACT = ("pyramid_split", "depth_attention_stage")
 # Keras cannot load the original either.
 NOT_LOADABLE = ("layer_shared_between_models",)
-EXPORTED = (
-    "operators",
-    "split_res2net",
-    "grouped",
-    "depth_attention_stage",
-    "nested_shared",
-)
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_mask_and_shrink_agree(name, tmp_path):
     run_surgery_test(
         TOPOLOGIES[name](),
-        tmp_path=None if name in NOT_LOADABLE else tmp_path,
-        export=name in EXPORTED,
+        tmp_path=tmp_path,
+        reload=name not in NOT_LOADABLE,
         exact_macs=name not in INEXACT,
     )
 
