@@ -7,6 +7,7 @@
 * `keras_sda.analysis`: parameters, multiply-accumulates, latency.
 * `keras_sda.pruning`: removal of channels from any functional model, structurally.
 * `keras_sda.search`: channel gates that are learned, then removed (DNAL).
+* `keras_sda.grouping`: filters that form groups and read fewer channels (SG-CNN).
 * `keras_sda.training`: data, augmentation, recipes, strategies, resumable training.
 * `keras_sda.export`: SavedModels for TF Serving, and their client.
 
@@ -19,6 +20,7 @@ from keras_sda import (
     depth,
     export,
     graph,
+    grouping,
     layers,
     pruning,
     search,
@@ -33,6 +35,7 @@ __all__ = [
     "depth",
     "export",
     "graph",
+    "grouping",
     "layers",
     "pruning",
     "search",

@@ -5,8 +5,10 @@ import json
 import sys
 from collections.abc import Sequence
 
+from keras_sda.cli_group import add_group_command
 from keras_sda.cli_list import add_list_command
 from keras_sda.cli_pruning import add_pruning_commands
+from keras_sda.cli_search import add_search_command
 from keras_sda.utils import InvalidInputError
 from keras_sda.version import __version__
 
@@ -66,7 +68,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="keras-sda",
         description="Keras networks that adapt to scale and to budget: train, "
-        "evaluate, prune, export, predict, profile.",
+        "evaluate, prune, search for widths, group filters, export, predict, profile.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -80,6 +82,8 @@ def _parser():
         add(commands)
     add_list_command(commands, _command, _show)
     add_pruning_commands(commands, _command, _show)
+    add_search_command(commands, _command, _show)
+    add_group_command(commands, _command, _show)
     return parser
 
 

@@ -30,6 +30,7 @@ def add_list_command(
 def _list(options, show):
     from keras_sda.applications.cifar_presets import CIFAR_PRESETS
     from keras_sda.applications.presets import PRESETS
+    from keras_sda.applications.supernet_presets import SUPERNET_PRESETS
 
     if options.json:
         show(json.dumps(PRESETS, indent=2))
@@ -39,7 +40,7 @@ def _list(options, show):
         f"{'network':13} {'blocks':11} {'params':>7} {'MACs':>7} {'paper':>5}  weights"
     )
     for name, row in PRESETS.items():
-        if name in CIFAR_PRESETS:
+        if name in CIFAR_PRESETS or name in SUPERNET_PRESETS:
             continue
         weights = "; ".join(
             _weights_text(key, source) for key, source in row.get("weights", {}).items()
@@ -63,6 +64,14 @@ def _list(options, show):
         )
         show(line.rstrip())
     show("paper: top-1 in percent on the data set named, by the authors, unpruned.")
+    show("\nSupernets: several operations in every block, for keras_sda.search")
+    show(f"{'network':18} {'blocks':17} {'params':>7} {'MACs':>8} {'paper':>5}")
+    for name, row in SUPERNET_PRESETS.items():
+        show(
+            f"{name:18} {_blocks(row):17} {_params(row)} "
+            f"{row['macs'] / 1e9:7.2f}G {_top1(row):>5} {row['published_on']}"
+        )
+    show("paper: top-1 in percent of the whole supernet, by the authors.")
     show(
         "\nparams: trainable. MACs: for one image of 224 pixels (CIFAR forms: 32, "
         "LeNet: 28)."

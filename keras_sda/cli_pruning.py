@@ -47,10 +47,12 @@ def add_pruning_commands(
         commands,
         "report",
         lambda options: _report(options, show),
-        "Show what a run of prune has done",
+        "Show what a run of prune or search has done",
         "keras-sda report runs/digits_small",
     )
-    parser.add_argument("folder", metavar="DIR", help="Output folder of prune.")
+    parser.add_argument(
+        "folder", metavar="DIR", help="Output folder of prune or search."
+    )
     parser.add_argument(
         "--layers", action="store_true", help="All layers, as Markdown tables."
     )
@@ -62,7 +64,7 @@ def _prune(options, show):
         PruneOptions,
         build,
         prune_classifier,
-        resumed_prune_options,
+        resumed_options,
     )
 
     given = {
@@ -72,7 +74,7 @@ def _prune(options, show):
     }
     if given.get("resume"):
         output = given.pop("output", PruneOptions.output)
-        chosen = resumed_prune_options(output, given)
+        chosen = resumed_options(output, given, PruneOptions)
     elif "model" not in given:
         raise InvalidInputError(
             "`model` is missing: keras-sda prune MODEL.keras --macs 0.5 --output DIR."
@@ -80,9 +82,7 @@ def _prune(options, show):
     else:
         chosen = build(PruneOptions, given)
     metrics = prune_classifier(chosen, log=show)
-    for name in ("params", "macs"):
-        before, after = metrics[f"{name}_before"], metrics[name]
-        show(f"{name} {before:,} -> {after:,} ({after / max(before, 1):.1%})")
+    show_changes(metrics, show)
     if "accuracy" in metrics:
         show(
             f"test accuracy {metrics['accuracy_before']:.2%} before, "
@@ -91,6 +91,18 @@ def _prune(options, show):
     if metrics.get("latency"):
         show(f"latency ratio {metrics['latency']['ratio']:.3f}")
     show(f"results in {chosen.output}")
+
+
+def show_changes(metrics: dict, show: Callable[[str], None]) -> None:
+    """Shows parameters and multiply-accumulates before and after.
+
+    Args:
+        metrics: Contents of metrics.json.
+        show: Prints a line.
+    """
+    for name in ("params", "macs"):
+        before, after = metrics[f"{name}_before"], metrics[name]
+        show(f"{name} {before:,} -> {after:,} ({after / max(before, 1):.1%})")
 
 
 def _report(options, show):
@@ -107,12 +119,17 @@ def _report(options, show):
         for key, text in (
             ("accuracy_before", "test accuracy before"),
             ("accuracy_pruned", "test accuracy after pruning"),
+            ("accuracy_derived", "test accuracy of the derived network"),
             ("accuracy", "test accuracy after fine-tuning"),
         ):
-            if key in metrics and (
-                key != "accuracy" or metrics.get("fine_tune_epochs", 1)
-            ):
+            if key in metrics and (key != "accuracy" or _was_fine_tuned(metrics)):
                 show(f"{text}: {metrics[key]:.2%}")
+
+
+def _was_fine_tuned(metrics):
+    return metrics.get(
+        "fine_tune_epochs", metrics.get("epochs", {}).get("fine_tune", 1)
+    )
 
 
 def _metrics(folder):

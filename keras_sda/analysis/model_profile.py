@@ -36,7 +36,8 @@ class ModelProfile:
 
     Args:
         name: Name of the model.
-        params: All parameters, equal to `model.count_params()`.
+        params: All parameters, equal to `model.count_params()` unless the model has
+            self-grouped layers, whose masks and labels are left out.
         trainable_params: The trainable ones.
         macs: Multiply-accumulates of convolutions, dense layers and attention
             products for one sample. The papers print this number as "FLOPs".

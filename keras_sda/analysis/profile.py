@@ -21,7 +21,8 @@ def profile(model: keras.Model, input_shape: Any = None) -> ModelProfile:
     elementwise work count as zero, as does the weighted sum of selective depth
     attention. This is the convention of the papers, which print the number as
     "FLOPs". A convolution counts every output position, padding included. A shared
-    layer counts its MACs once per call and its parameters once.
+    layer counts its MACs once per call and its parameters once. The masks and labels
+    of self-grouped layers are no parameters, and such a layer counts as the dense one.
 
     Args:
         model: A functional or built sequential Keras model.
@@ -101,6 +102,12 @@ def _count_new(layer: keras.Operation, counted: set[int]) -> tuple[int, int]:
     weights = getattr(layer, "weights", [])  # A `keras.ops` function has none.
     new = [weight for weight in weights if id(weight) not in counted]
     counted.update(id(weight) for weight in new)
+    skipped = {
+        id(weight)
+        for part in (layer, *getattr(layer, "_flatten_layers", tuple)())
+        for weight in getattr(part, "bookkeeping_weights", ())
+    }
+    new = [weight for weight in new if id(weight) not in skipped]
     sizes = {id(weight): math.prod(weight.shape) for weight in new}
     trainable = {id(weight) for weight in getattr(layer, "trainable_weights", [])}
     return sum(sizes.values()), sum(sizes[key] for key in sizes if key in trainable)

@@ -10,6 +10,7 @@ from keras_sda.applications.lenet import LeNet
 from keras_sda.applications.load_weights import load_weights
 from keras_sda.applications.model_info import model_info
 from keras_sda.applications.preprocess_input import preprocess_input
+from keras_sda.applications.proxyless_supernet import ProxylessSupernet
 from keras_sda.applications.sda_cbam import (
     SDACBAM,
     SDACBAM50,
@@ -63,6 +64,7 @@ __all__ = [
     "CIFARResNet56",
     "CIFARVGG16",
     "LeNet",
+    "ProxylessSupernet",
     "SDASENet",
     "SDASENet50",
     "SDASENet86",

@@ -42,7 +42,7 @@ def _block(parts: Parts, x, filters, expansion, strides, *, name):
     x = _conv_norm_relu(
         parts, x, width, 1, f"{name}_conv1", f"{name}_bn1", f"{name}_relu1"
     )
-    x = _depthwise(x, strides, name=f"{name}_conv2")
+    x = parts.depthwise(x, 3, strides, name=f"{name}_conv2")
     x = _relu6(parts.norm(x, name=f"{name}_bn2"), name=f"{name}_relu2")
     x = parts.norm(parts.conv(x, filters, 1, name=f"{name}_conv3"), name=f"{name}_bn3")
     if shortcut is None:
@@ -57,26 +57,6 @@ def _conv_norm_relu(parts, x, filters, kernel_size, conv, norm, relu):
 
 def _relu6(x, *, name):
     return keras.layers.ReLU(6.0, name=name)(x)
-
-
-def _depthwise(x, strides, *, name):
-    padding = "same"
-    if strides > 1:
-        # Padded alike on all sides, as PyTorch pads.
-        x = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
-        padding = "valid"
-    return keras.layers.DepthwiseConv2D(
-        3,
-        strides=strides,
-        padding=padding,
-        use_bias=False,
-        # For Keras the channels of a depthwise kernel are inputs: this is the start
-        # of the other convolutions, by kernel size and number of filters.
-        depthwise_initializer=keras.initializers.VarianceScaling(
-            2.0, "fan_in", "untruncated_normal"
-        ),
-        name=name,
-    )(x)
 
 
 CIFARMobileNetV2 = cifar_constructor(

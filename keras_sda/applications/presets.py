@@ -24,6 +24,7 @@ file is on record; `None` is the newest.
 """
 
 from keras_sda.applications.cifar_presets import CIFAR_PRESETS
+from keras_sda.applications.supernet_presets import SUPERNET_PRESETS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -341,6 +342,7 @@ PRESETS = {
         "macs": 11_546_015_718,
     },
     **CIFAR_PRESETS,
+    **SUPERNET_PRESETS,
 }
 
 # What a form of network fixes besides its depths.
@@ -362,5 +364,6 @@ FORMS = {
         "classes": 10,
     },
     "bottleneck": {"default_size": 224, "classes": 1000},
+    "supernet": {"default_size": 224, "classes": 1000},
     "mnist": {"default_size": 28, "classes": 10},
 }

@@ -6,6 +6,8 @@ import numpy as np
 from keras_sda.graph import clone_edited, uncompiled
 from keras_sda.graph.consumers import consumers
 from keras_sda.layers.grouped_conv2d import GroupedConv2D
+from keras_sda.layers.packed_conv2d import PackedConv2D
+from keras_sda.layers.packed_dense import PackedDense
 
 _CONVOLUTIONS = (
     keras.layers.Conv1D,
@@ -21,7 +23,8 @@ _TRANSPOSED = (
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 _DENSE = (keras.layers.Dense,)
-_FOLDABLE = _CONVOLUTIONS + _TRANSPOSED + _DEPTHWISE + _SEPARABLE + _DENSE
+_PACKED = (PackedConv2D, PackedDense)
+_FOLDABLE = _CONVOLUTIONS + _TRANSPOSED + _DEPTHWISE + _SEPARABLE + _DENSE + _PACKED
 
 
 def fold_batch_normalization(model: keras.Model) -> keras.Model:
@@ -30,8 +33,8 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     Use it for a model that is only going to predict: the result computes the same
     numbers (up to float32 rounding) with fewer layers. Folded are
 
-    * convolution (plain, grouped, depthwise, separable, transposed) or Dense, then
-      BatchNormalization over its channels, and
+    * convolution (plain, grouped, packed, depthwise, separable, transposed) or Dense,
+      then BatchNormalization over its channels, and
     * BatchNormalization, then Dense,
 
     where the tensor between has no other reader, both layers are called once, no
@@ -135,6 +138,24 @@ class _Fold:
         return [*self.others, self.kernel, self.bias]
 
 
+class _PackedFold:
+    """The same for a packed layer, which has a kernel for each group."""
+
+    def __init__(self, layer):
+        self.places = layer.filter_places
+        self.kernels = [_value(kernel, None) for kernel in layer.kernels]
+        self.bias = np.zeros(layer.num_filters) + _value(layer.bias, 0.0)
+
+    def multiply_outputs(self, scale, offset):
+        """Makes y * scale + offset of every output channel y."""
+        pairs = zip(self.kernels, self.places, strict=True)
+        self.kernels = [kernel * scale[places] for kernel, places in pairs]
+        self.bias = self.bias * scale + offset
+
+    def weights(self):
+        return [*self.kernels, self.bias]
+
+
 def _num_kernels(layer):
     return 2 if isinstance(layer, _SEPARABLE) else 1
 
@@ -151,7 +172,10 @@ def _fold_into_producers(uses, folds, skip):
             continue
         reader = uses.get(use.only_consumer)
         while reader and _is_normalization(reader, use.layer):
-            fold = folds.setdefault(name, _Fold(use.layer))
+            if name not in folds:
+                kind = _PackedFold if isinstance(use.layer, _PACKED) else _Fold
+                folds[name] = kind(use.layer)
+            fold = folds[name]
             fold.multiply_outputs(*_scale_and_offset(reader.layer))
             skip.add(reader.layer.name)
             reader = uses.get(reader.only_consumer)
@@ -205,11 +229,12 @@ def _is_normalization(use, neighbour):
 def _scale_and_offset(layer):
     """The normalization at inference as x * scale + offset, in float64."""
 
-    def value(variable, default):
-        if variable is None:
-            return default
-        return keras.ops.convert_to_numpy(variable).astype("float64")
+    variance = _value(layer.moving_variance, None)
+    scale = _value(layer.gamma, 1.0) / np.sqrt(variance + layer.epsilon)
+    return scale, _value(layer.beta, 0.0) - _value(layer.moving_mean, None) * scale
 
-    variance = value(layer.moving_variance, None)
-    scale = value(layer.gamma, 1.0) / np.sqrt(variance + layer.epsilon)
-    return scale, value(layer.beta, 0.0) - value(layer.moving_mean, None) * scale
+
+def _value(variable, default):
+    if variable is None:
+        return default
+    return keras.ops.convert_to_numpy(variable).astype("float64")

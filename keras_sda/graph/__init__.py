@@ -8,14 +8,18 @@ from keras_sda.graph.channel_rules import register_rule
 from keras_sda.graph.channel_trace import ChannelStep, ChannelTrace
 from keras_sda.graph.channels import Channels
 from keras_sda.graph.clone_edited import clone_edited, uncompiled
+from keras_sda.graph.convolutions import CONVOLUTIONS
 from keras_sda.graph.input_specs import input_specs
 from keras_sda.graph.layer_call import LayerCall
 from keras_sda.graph.layer_calls import layer_calls
 from keras_sda.graph.model_graph import GraphNode, ModelGraph
+from keras_sda.graph.permute_channels import permute_channels
 from keras_sda.graph.rebuild import rebuild
 from keras_sda.graph.remove_channels import remove_channels
+from keras_sda.graph.shortcut_convolutions import shortcut_convolutions
 
 __all__ = [
+    "CONVOLUTIONS",
     "ChannelCall",
     "ChannelGraph",
     "ChannelGroup",
@@ -31,8 +35,10 @@ __all__ = [
     "clone_edited",
     "input_specs",
     "layer_calls",
+    "permute_channels",
     "rebuild",
     "register_rule",
     "remove_channels",
+    "shortcut_convolutions",
     "uncompiled",
 ]

@@ -10,6 +10,7 @@ from keras_sda.layers.scatter_channels import ScatterChannels
 
 
 def gate(call: ChannelCall) -> Channels:
+    """Passes channels on; a gate and its mask only weigh them, and go with them."""
     axis = call.layer.axis % len(call.input_shapes[0])
     units = call.units(0, axis)
     call.index(call.layer.s, 0, units, CARRIES)
@@ -18,6 +19,7 @@ def gate(call: ChannelCall) -> Channels:
 
 
 def scatter(call: ChannelCall) -> Channels:
+    """Passes channels to their places; those left empty count as new, all zeros."""
     layer = call.layer
     axis = layer.axis % len(call.input_shapes[0])
     units = call.units(0, axis)
@@ -38,6 +40,7 @@ def scatter(call: ChannelCall) -> Channels:
 
 
 def gather(call: ChannelCall) -> Channels:
+    """Passes the chosen channels; the indices count those of the input that stay."""
     layer = call.layer
     axis = layer.axis % len(call.input_shapes[0])
     units = call.units(0, axis)

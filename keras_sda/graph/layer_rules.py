@@ -15,11 +15,13 @@ from keras_sda.graph.weighted_layer_rules import channel_axis, same_place
 
 
 def unchanged(call: ChannelCall) -> list[Channels]:
+    """Passes channels on: values change one by one, or only in training."""
     # One output per input, as an Identity over a list has.
     return list(call.inputs)[: len(call.output_shapes)]
 
 
 def activation(call: ChannelCall) -> list[Channels]:
+    """Passes channels on, unless the function may mix them, as softmax does."""
     if is_pointwise(call.layer.activation):
         return [call.inputs[0]]
     name = getattr(call.layer.activation, "__name__", str(call.layer.activation))
@@ -27,6 +29,7 @@ def activation(call: ChannelCall) -> list[Channels]:
 
 
 def softmax(call: ChannelCall) -> list[Channels]:
+    """Passes channels on, unless it runs over them: then every one is needed."""
     axes = call.layer.axis
     axes = [axes] if isinstance(axes, int) else list(axes)
     rank = len(call.input_shapes[0])
@@ -62,6 +65,7 @@ def zero_padding_2d(call: ChannelCall) -> Channels:
 
 
 def global_pooling(call: ChannelCall) -> Channels:
+    """Passes channels on; without `keepdims` they become the only axis."""
     rank = len(call.input_shapes[0])
     axis = channel_axis(call.layer, rank)
     units = call.units(0, axis)
@@ -69,14 +73,17 @@ def global_pooling(call: ChannelCall) -> Channels:
 
 
 def merge(call: ChannelCall) -> Channels:
+    """Couples channels at equal places: values that meet need each other."""
     return combined(call, range(len(call.inputs)))
 
 
 def concatenate(call: ChannelCall) -> Channels:
+    """Puts channels side by side, or couples them where positions are joined."""
     return concatenated(call, call.layer.axis)
 
 
 def flatten(call: ChannelCall) -> Channels:
+    """Spreads every channel over its positions, which all go with it."""
     channels = call.inputs[0]
     shape = call.input_shapes[0]
     if call.layer.data_format == "channels_first" and len(shape) > 2:
@@ -87,6 +94,7 @@ def flatten(call: ChannelCall) -> Channels:
 
 
 def reshape(call: ChannelCall) -> Channels:
+    """Passes channels on while they stay apart; a written-out size follows them."""
     output = after_reshape(
         call, call.inputs[0], call.input_shapes[0], call.output_shapes[0]
     )
@@ -105,16 +113,19 @@ def reshape(call: ChannelCall) -> Channels:
 
 
 def permute(call: ChannelCall) -> Channels:
+    """Moves the channel axis; the channels stay as they are."""
     order = [0, *call.layer.dims]
     channels = call.inputs[0]
     return Channels(order.index(channels.axis), channels.units)
 
 
 def repeat_vector(call: ChannelCall) -> Channels:
+    """Passes channels on behind the new axis of repetitions."""
     return Channels(2, call.units(0, -1))
 
 
 def rescaling(call: ChannelCall) -> list[Channels]:
+    """Passes channels on, unless constants in the config belong to each of them."""
     layer = call.layer
     if np.ndim(layer.scale) or np.ndim(layer.offset):
         return call.pinned_outputs("it scales every channel by a constant of its own")
@@ -122,10 +133,12 @@ def rescaling(call: ChannelCall) -> list[Channels]:
 
 
 def normalization(call: ChannelCall) -> list[Channels]:
+    """Pins channels: their mean and variance belong to the data, not to training."""
     return same_place(call, "it normalises with statistics of the data")
 
 
 def unit_normalization(call: ChannelCall) -> list[Channels]:
+    """Pins channels: the norm is taken over several of them."""
     return same_place(call, "it normalises across channels")
 
 

@@ -28,10 +28,12 @@ _REDUCING = "Mean Sum Max Min Amax Amin Prod Var Std Any All"
 
 
 def pointwise(call: ChannelCall) -> Channels:
+    """Passes channels on: every value is computed from one value."""
     return call.inputs[0]
 
 
 def combining(call: ChannelCall) -> list[Channels]:
+    """Couples channels that meet; a constant array has an entry for each: pinned."""
     values = [*call.args, *call.kwargs.values()]
     constants = [
         value
@@ -44,11 +46,13 @@ def combining(call: ChannelCall) -> list[Channels]:
 
 
 def undefined_at_zero(call: ChannelCall) -> list[Channels]:
+    """Pins channels: closing one, by a zero, would give no finite number."""
     # A masked channel is zero: it would become infinite, and 0 * inf is NaN.
     return same_place(call, "it is not defined for channels that are zero")
 
 
 def divide(call: ChannelCall) -> list[Channels]:
+    """Couples like `combining`; channels of the divisor must not become zero."""
     divisor = call.args[1] if len(call.args) > 1 else call.kwargs.get("x2")
     if isinstance(divisor, keras.KerasTensor):
         reason = "it divides by these channels, which are zero once masked"
@@ -57,6 +61,7 @@ def divide(call: ChannelCall) -> list[Channels]:
 
 
 def power(call: ChannelCall) -> list[Channels]:
+    """Passes channels on for exponents under which a zero stays zero."""
     exponent = call.args[1] if len(call.args) > 1 else None
     if isinstance(exponent, (int, float)) and exponent > 0:
         return [call.inputs[0]]
@@ -64,10 +69,12 @@ def power(call: ChannelCall) -> list[Channels]:
 
 
 def reducing(call: ChannelCall) -> Channels:
+    """Passes channels on, unless the reduction runs over them."""
     return after_reduction(call, call.layer.axis, call.layer.keepdims)
 
 
 def softmax(call: ChannelCall) -> list[Channels]:
+    """Passes channels on, unless it runs over them: then every one is needed."""
     axes = call.layer.axis
     rank = len(call.input_shapes[0])
     axes = range(rank) if axes is None else np.atleast_1d(axes)
@@ -77,10 +84,12 @@ def softmax(call: ChannelCall) -> list[Channels]:
 
 
 def concatenate(call: ChannelCall) -> Channels:
+    """Puts channels side by side, or couples them where positions are joined."""
     return concatenated(call, call.layer.axis)
 
 
 def reshape(call: ChannelCall) -> Channels:
+    """Passes channels on while they stay apart; a fixed size in the call follows."""
     output = after_reshape(
         call, call.inputs[0], call.input_shapes[0], call.output_shapes[0]
     )
@@ -99,6 +108,7 @@ def reshape(call: ChannelCall) -> Channels:
 
 
 def transpose(call: ChannelCall) -> Channels:
+    """Moves the channel axis; the channels stay as they are."""
     rank = len(call.input_shapes[0])
     axes = call.layer.axes or range(rank)[::-1]
     axes = [axis % rank for axis in axes]
@@ -107,6 +117,7 @@ def transpose(call: ChannelCall) -> Channels:
 
 
 def expand_dims(call: ChannelCall) -> Channels:
+    """Passes channels on; new axes before theirs move it."""
     rank = len(call.output_shapes[0])
     channels = call.inputs[0]
     axis = channels.axis
@@ -116,6 +127,7 @@ def expand_dims(call: ChannelCall) -> Channels:
 
 
 def squeeze(call: ChannelCall) -> list[Channels]:
+    """Passes channels on, unless the dropped axis is theirs."""
     shape = call.input_shapes[0]
     axes = call.layer.axis
     if axes is None:
@@ -129,6 +141,7 @@ def squeeze(call: ChannelCall) -> list[Channels]:
 
 
 def split(call: ChannelCall) -> list[Channels]:
+    """Deals channels out to the parts, whose sizes are then counted anew."""
     channels = call.inputs[0]
     rank = len(call.input_shapes[0])
     axis = call.layer.axis % rank
@@ -149,6 +162,7 @@ def split(call: ChannelCall) -> list[Channels]:
 
 
 def get_item(call: ChannelCall) -> list[Channels]:
+    """Passes the channels of a slice, whose bounds then follow what stays."""
     channels = call.inputs[0]
     shape = call.input_shapes[0]
     key = call.args[1] if len(call.args) > 1 else call.kwargs.get("key")
@@ -186,6 +200,7 @@ def get_item(call: ChannelCall) -> list[Channels]:
 
 
 def pad(call: ChannelCall) -> list[Channels]:
+    """Passes channels on where only positions are padded; else pins them."""
     width = np.asarray(call.layer.pad_width)
     channels = call.inputs[0]
     rank = len(call.input_shapes[0])
@@ -196,6 +211,7 @@ def pad(call: ChannelCall) -> list[Channels]:
 
 
 def pooling(call: ChannelCall) -> list[Channels]:
+    """Passes channels on: every one is pooled by itself."""
     data_format = call.layer.data_format or keras.config.image_data_format()
     axis = 1 if data_format == "channels_first" else len(call.input_shapes[0]) - 1
     return [Channels(axis, call.units(0, axis))]

@@ -5,18 +5,26 @@ import numpy as np
 from keras_sda.graph.channel_call import CARRIES, READS, WRITES, ChannelCall
 from keras_sda.graph.channels import Channels
 from keras_sda.graph.gate_rules import RULES as GATE_RULES
-from keras_sda.graph.weighted_layer_rules import convolution, same_place
+from keras_sda.graph.weighted_layer_rules import (
+    channel_axis,
+    convolution,
+    dense,
+    same_place,
+)
 from keras_sda.layers import (
     ConvolutionalBlockAttention2D,
     GroupedConv2D,
     PyramidalConv2D,
     PyramidSplitAttention2D,
     SelectiveDepthAttention,
+    SelfGroupedConv2D,
+    SelfGroupedDense,
     SqueezeExcite2D,
 )
 
 
 def selective_depth_attention(call: ChannelCall) -> Channels:
+    """Couples the blocks it weighs: one weight per channel and block."""
     layer = call.layer
     axis = layer.channel_axis % len(call.input_shapes[0])
     units = call.units(0, axis)
@@ -42,6 +50,7 @@ def selective_depth_attention(call: ChannelCall) -> Channels:
 
 
 def squeeze_excite(call: ChannelCall) -> Channels:
+    """Passes channels on; the bottleneck between them can narrow by itself."""
     layer = call.layer
     axis = layer.channel_axis % len(call.input_shapes[0])
     units = call.units(0, axis)
@@ -57,12 +66,14 @@ def squeeze_excite(call: ChannelCall) -> Channels:
 
 
 def convolutional_block_attention(call: ChannelCall) -> list[Channels]:
+    """Pins channels: spatial attention looks at all of them at once."""
     return same_place(
         call, "its spatial attention takes the mean and the maximum over channels"
     )
 
 
 def pyramidal_convolution(call: ChannelCall) -> Channels:
+    """Reads all channels in every level and makes new ones, level by level."""
     axis = call.layer.channel_axis % len(call.input_shapes[0])
     made = _levels(call, call.layer, call.units(0, axis))
     call.configure("filters", lambda kept: [kept.count(units) for units in made])
@@ -70,6 +81,7 @@ def pyramidal_convolution(call: ChannelCall) -> Channels:
 
 
 def pyramid_split_attention(call: ChannelCall) -> Channels:
+    """Makes new channels per branch, coupled by the softmax between branches."""
     layer = call.layer
     axis = layer.channel_axis % len(call.input_shapes[0])
     made = _levels(call, layer.pyramid, call.units(0, axis))
@@ -102,9 +114,26 @@ def _levels(call, pyramid, units):
     return made
 
 
+def self_grouped(rule):
+    """The mask and the labels follow the kernel of the layer that `rule` is for."""
+
+    def with_mask(call: ChannelCall) -> Channels:
+        layer = call.layer
+        units = call.units(0, channel_axis(layer, len(call.input_shapes[0])))
+        outputs = rule(call)
+        call.index(layer.mask, 0, units, CARRIES)
+        call.index(layer.mask, 1, outputs.units, CARRIES)
+        call.index(layer.labels, 0, outputs.units, CARRIES)
+        return outputs
+
+    return with_mask
+
+
 RULES = {
     **GATE_RULES,
     GroupedConv2D: convolution,
+    SelfGroupedConv2D: self_grouped(convolution),
+    SelfGroupedDense: self_grouped(dense),
     SelectiveDepthAttention: selective_depth_attention,
     SqueezeExcite2D: squeeze_excite,
     ConvolutionalBlockAttention2D: convolutional_block_attention,

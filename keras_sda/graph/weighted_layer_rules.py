@@ -23,6 +23,7 @@ def check_activation(call: ChannelCall, units: np.ndarray, activation=None) -> N
 
 
 def convolution(call: ChannelCall) -> Channels:
+    """Reads channels and makes new ones; groups have to keep equal numbers."""
     layer = call.layer
     axis = channel_axis(layer, len(call.input_shapes[0]))
     units = call.units(0, axis)
@@ -56,6 +57,7 @@ def _bias(call, units):
 
 
 def depthwise(call: ChannelCall) -> Channels:
+    """Passes channels on, each with its own filters, which go with it."""
     layer = call.layer
     axis = channel_axis(layer, len(call.input_shapes[0]))
     units = call.units(0, axis)
@@ -67,6 +69,7 @@ def depthwise(call: ChannelCall) -> Channels:
 
 
 def separable(call: ChannelCall) -> Channels:
+    """Reads channels, each by filters of its own, and makes new ones."""
     layer = call.layer
     axis = channel_axis(layer, len(call.input_shapes[0]))
     units = call.units(0, axis)
@@ -82,6 +85,7 @@ def separable(call: ChannelCall) -> Channels:
 
 
 def transposed(call: ChannelCall) -> Channels:
+    """Like `convolution`, but its kernel holds the new channels before those read."""
     layer = call.layer
     axis = channel_axis(layer, len(call.input_shapes[0]))
     units = call.units(0, axis)
@@ -95,6 +99,7 @@ def transposed(call: ChannelCall) -> Channels:
 
 
 def dense(call: ChannelCall) -> Channels:
+    """Reads the last axis and makes new channels there."""
     layer = call.layer
     units = call.units(0, -1)
     rank = len(call.input_shapes[0])
@@ -112,6 +117,7 @@ def dense(call: ChannelCall) -> Channels:
 
 
 def einsum_dense(call: ChannelCall) -> list[Channels]:
+    """Like `dense` where the equation is one over the last axis; else pinned."""
     layer = call.layer
     inputs, rest = layer.equation.replace(" ", "").split(",")
     kernel, outputs = rest.split("->")
@@ -149,6 +155,7 @@ def einsum_dense(call: ChannelCall) -> list[Channels]:
 
 
 def batch_normalization(call: ChannelCall) -> list[Channels]:
+    """Passes channels on: scale, offset and statistics are one per channel."""
     layer = call.layer
     if not isinstance(layer.axis, int):
         return call.pinned_outputs("it normalises several axes")
@@ -164,6 +171,7 @@ def batch_normalization(call: ChannelCall) -> list[Channels]:
 
 
 def layer_normalization(call: ChannelCall) -> list[Channels]:
+    """Pins channels: the statistics are taken over all of them."""
     axes = call.layer.axis
     axes = [axes] if isinstance(axes, int) else list(axes)
     rank = len(call.input_shapes[0])
@@ -173,6 +181,7 @@ def layer_normalization(call: ChannelCall) -> list[Channels]:
 
 
 def group_normalization(call: ChannelCall) -> list[Channels]:
+    """Passes channels on where each is a group of its own; else pins them."""
     layer = call.layer
     axis = layer.axis % len(call.input_shapes[0])
     units = call.units(0, axis)
@@ -200,6 +209,7 @@ def same_place(call: ChannelCall, reason: str) -> list[Channels]:
 
 
 def prelu(call: ChannelCall) -> list[Channels]:
+    """Passes channels on, and their slopes with them."""
     layer = call.layer
     channels = call.inputs[0]
     size = layer.alpha.shape[channels.axis - 1]
@@ -211,6 +221,7 @@ def prelu(call: ChannelCall) -> list[Channels]:
 
 
 def layer_scale(call: ChannelCall) -> list[Channels]:
+    """Passes channels on, and their factors with them."""
     layer = call.layer
     units = call.units(0, -1)
     call.index(layer.gamma, 0, units, WRITES)
@@ -219,6 +230,7 @@ def layer_scale(call: ChannelCall) -> list[Channels]:
 
 
 def attention(call: ChannelCall) -> list[Channels]:
+    """Pins channels: heads read fixed ranges of them."""
     return call.pinned_outputs("attention heads cannot be taken apart")
 
 

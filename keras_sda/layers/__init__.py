@@ -6,22 +6,30 @@ from keras_sda.layers.convolutional_block_attention2d import (
 )
 from keras_sda.layers.gather_channels import GatherChannels
 from keras_sda.layers.grouped_conv2d import GroupedConv2D
+from keras_sda.layers.packed_conv2d import PackedConv2D
+from keras_sda.layers.packed_dense import PackedDense
 from keras_sda.layers.pyramid_split_attention2d import PyramidSplitAttention2D
 from keras_sda.layers.pyramidal_conv2d import PyramidalConv2D
 from keras_sda.layers.scaled_sigmoid_gate import ScaledSigmoidGate
 from keras_sda.layers.scatter_channels import ScatterChannels
 from keras_sda.layers.selective_depth_attention import SelectiveDepthAttention
+from keras_sda.layers.self_grouped_conv2d import SelfGroupedConv2D
+from keras_sda.layers.self_grouped_dense import SelfGroupedDense
 from keras_sda.layers.squeeze_excite2d import SqueezeExcite2D
 
 __all__ = [
     "ConvolutionalBlockAttention2D",
     "GatherChannels",
     "GroupedConv2D",
+    "PackedConv2D",
+    "PackedDense",
     "PyramidSplitAttention2D",
     "PyramidalConv2D",
     "ScaledSigmoidGate",
     "ScatterChannels",
     "SelectiveDepthAttention",
+    "SelfGroupedConv2D",
+    "SelfGroupedDense",
     "SqueezeExcite2D",
     "batch_normalization",
 ]

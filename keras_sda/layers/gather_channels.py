@@ -9,6 +9,9 @@ from keras import ops
 from keras_sda.layers.scatter_channels import check_places
 from keras_sda.utils import InvalidInputError
 
+# From this mean length on, runs are faster as slices than channel by channel.
+_RUN = 8
+
 
 @keras.saving.register_keras_serializable(package="keras_sda")
 class GatherChannels(keras.layers.Layer):
@@ -17,7 +20,7 @@ class GatherChannels(keras.layers.Layer):
     Use it where a layer reads only a part of a residual stream.
 
     Args:
-        indices: Places of the channels, all different.
+        indices: Places of the channels; one may occur more than once.
         axis: Channel axis. Defaults to that of the Keras image data format.
         **kwargs: `name`, `dtype`.
 
@@ -28,7 +31,8 @@ class GatherChannels(keras.layers.Layer):
         The same with `len(indices)` channels.
 
     Raises:
-        InvalidInputError: The indices repeat, or the input has too few channels.
+        InvalidInputError: The indices are no places from 0 up, or the input has too few
+            channels.
 
     Example:
 
@@ -43,7 +47,7 @@ class GatherChannels(keras.layers.Layer):
 
     def __init__(self, indices: Sequence[int], axis: int | None = None, **kwargs):
         super().__init__(**kwargs)
-        self.indices = check_places(indices)
+        self.indices = check_places(indices, repeats=True)
         if axis is None:
             last = keras.config.image_data_format() == "channels_last"
             axis = -1 if last else 1
@@ -59,8 +63,7 @@ class GatherChannels(keras.layers.Layer):
             )
 
     def call(self, inputs):
-        axis = self.axis % len(inputs.shape)
-        return ops.take(inputs, np.array(self.indices, "int32"), axis=axis)
+        return take_channels(inputs, self.indices, self.axis % len(inputs.shape))
 
     def compute_output_shape(self, input_shape):
         shape = list(input_shape)
@@ -77,3 +80,31 @@ class GatherChannels(keras.layers.Layer):
             "indices": list(self.indices),
             "axis": self.axis,
         }
+
+
+def take_channels(inputs, indices: Sequence[int], axis: int):
+    """Channels at `indices`: runs of neighbours as slices, others as a gather.
+
+    TensorFlow gathers single numbers slowly on CPU, and rows fast: there the channels
+    of maps are put in front, gathered and put back.
+
+    Args:
+        inputs: A tensor.
+        indices: Places along the axis.
+        axis: The axis, counted from 0 on.
+    """
+    breaks = np.flatnonzero(np.diff(indices) != 1) + 1
+    runs = np.split(np.asarray(indices), breaks)
+    if len(indices) < _RUN * len(runs):
+        places, rank = np.array(indices, "int32"), len(inputs.shape)
+        if rank < 4 or axis == 1 or keras.backend.backend() != "tensorflow":
+            return ops.take(inputs, places, axis=axis)
+        front = [axis, *[k for k in range(rank) if k != axis]]
+        rows = ops.take(ops.transpose(inputs, front), places, axis=0)
+        return ops.transpose(rows, np.argsort(front).tolist())
+    parts = []
+    for run in runs:
+        place = [slice(None)] * len(inputs.shape)
+        place[axis] = slice(int(run[0]), int(run[-1]) + 1)
+        parts.append(inputs[tuple(place)])
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=axis)

@@ -97,15 +97,18 @@ class ScatterChannels(keras.layers.Layer):
         }
 
 
-def check_places(indices, channels: int | None = None) -> list[int]:
-    """Places of channels as a list of different numbers from 0 up."""
+def check_places(
+    indices, channels: int | None = None, repeats: bool = False
+) -> list[int]:
+    """Places of channels as a list of numbers from 0 up, different if need be."""
     places = [int(index) for index in indices]
     limit = float("inf") if channels is None else channels
-    good = len(set(places)) == len(places) and all(0 <= p < limit for p in places)
-    if not (places and good):
+    good = repeats or len(set(places)) == len(places)
+    if not (places and good and all(0 <= place < limit for place in places)):
         below = "" if channels is None else f" below `channels`={channels!r}"
+        different = "" if repeats else " different"
         raise InvalidInputError(
-            f"`indices` must be one or more different numbers from 0 up{below}. "
+            f"`indices` must be one or more{different} numbers from 0 up{below}. "
             f"Received: indices={list(indices)!r}."
         )
     return places

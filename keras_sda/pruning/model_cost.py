@@ -49,7 +49,13 @@ class ModelCost:
                 by_variable.setdefault(id(axis.variable), []).append(len(self._axes))
                 self._axes.append(axis.units)
             kernels = []
+            bookkeeping = {
+                id(x) for x in getattr(record.layer, "bookkeeping_weights", ())
+            }
+            counted |= bookkeeping
             for variable in getattr(record.layer, "weights", ()):
+                if id(variable) in bookkeeping:
+                    continue
                 axes = by_variable.get(id(variable), [])
                 size = math.prod(variable.shape)
                 counted.add(id(variable))

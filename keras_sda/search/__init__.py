@@ -13,6 +13,7 @@ from keras_sda.search.gate_cost import GateCost
 from keras_sda.search.gate_regularizer import gate_regularizer
 from keras_sda.search.gate_schedule import gate_schedule
 from keras_sda.search.plot_search import plot_search
+from keras_sda.search.published_searches import PUBLISHED_SEARCHES
 from keras_sda.search.search_log import SearchLog
 from keras_sda.search.search_recipe import SearchRecipe
 from keras_sda.search.search_recipes import SEARCH_RECIPES
@@ -23,6 +24,7 @@ __all__ = [
     "DerivationResult",
     "GateCost",
     "GatePosition",
+    "PUBLISHED_SEARCHES",
     "SEARCH_RECIPES",
     "SearchLog",
     "SearchRecipe",

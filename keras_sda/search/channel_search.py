@@ -150,9 +150,8 @@ class ChannelSearch:
             for gate in self.gates:
                 gate.set_mode("bypass")
             model = self._search_model(stage_variables(self.gated, "weights"))
-        return self._run(
-            stage, model, data, epochs, optimizer or momentum_sgd(0.1), options
-        )
+        optimizer = self._optimizer(optimizer, 0.1)
+        return self._run(stage, model, data, epochs, optimizer, options)
 
     def learn_architecture(
         self,
@@ -219,15 +218,14 @@ class ChannelSearch:
             model = self._search_model(chosen, penalty, price)
 
         def more_callbacks(start, fresh):
-            folder = None if stage.folder is None else stage.folder
-            self.log = SearchLog(self.gates, self.cost, folder, start)
+            self.log = SearchLog(self.gates, self.cost, stage.folder, start)
             steer = [] if target is None else [
                 SteerPrice(self.gates, self.cost, target, epochs, price / 10)
             ]  # fmt: skip
             harden = HardenGates(self.gates, betas, fresh if reset_momentum else ())
             return [harden, *steer, self.log]
 
-        optimizer = optimizer or momentum_sgd(learning_rate)
+        optimizer = self._optimizer(optimizer, learning_rate)
         self._run(stage, model, data, epochs, optimizer, options, more_callbacks)
         return self.log.rows
 
@@ -236,6 +234,7 @@ class ChannelSearch:
         threshold: float = 0.9,
         residual: str = "exact",
         max_half_open: float = 0.25,
+        round_to: int = 1,
     ) -> DerivationResult:
         """Cuts out the channels whose gates closed; see `search.derive`.
 
@@ -244,7 +243,7 @@ class ChannelSearch:
         that concerned is logged and in `result.report.settings`.
 
         Args:
-            threshold, residual, max_half_open: See `search.derive`.
+            threshold, residual, max_half_open, round_to: See `search.derive`.
 
         Returns:
             A `DerivationResult`.
@@ -257,7 +256,7 @@ class ChannelSearch:
                 f"`target_macs`. Received: residual={residual!r}."
             )
         masks, changes = choose_masks(
-            self.gated, self.cost, self._target, threshold, max_half_open
+            self.gated, self.cost, self._target, threshold, max_half_open, round_to
         )
         settings = {"threshold": threshold, "residual": residual, **changes}
         with self._scope():
@@ -292,7 +291,7 @@ class ChannelSearch:
         kept = {name: len(places) for name, places in self.result.kept.items()}
         settings = {**self._settings(epochs, options), "kept": kept}
         stage = self._stage("fine_tune", settings)
-        optimizer = optimizer or momentum_sgd(0.1)
+        optimizer = self._optimizer(optimizer, 0.1)
         return self._run(stage, self.result.model, data, epochs, optimizer, options)
 
     def fit(
@@ -309,6 +308,7 @@ class ChannelSearch:
         residual: str = "exact",
         max_half_open: float = 0.25,
         architecture: dict[str, Any] | None = None,
+        round_to: int = 1,
         **options,
     ) -> DerivationResult:
         """All stages one after the other.
@@ -320,7 +320,7 @@ class ChannelSearch:
             architecture_epochs: Epochs of `learn_architecture`. Defaults to `10`.
             lambda_arch, target_macs: See `learn_architecture`.
             weight_optimizer, fine_tune_optimizer: See `train_weights`.
-            threshold, residual, max_half_open: See `derive`.
+            threshold, residual, max_half_open, round_to: See `derive`.
             architecture: Further arguments of `learn_architecture`.
             **options: For every stage, see the class.
 
@@ -328,7 +328,7 @@ class ChannelSearch:
             The `DerivationResult` with the fine-tuned model.
         """
         check_lambda(lambda_arch, target_macs)
-        check_budget(target_macs, self.cost)
+        check_budget(target_macs, self.cost, round_to)
         if weight_epochs:
             self.train_weights(data, weight_epochs, weight_optimizer, **options)
         self.learn_architecture(
@@ -338,7 +338,7 @@ class ChannelSearch:
             target_macs,
             **{**options, **(architecture or {})},
         )
-        result = self.derive(threshold, residual, max_half_open)
+        result = self.derive(threshold, residual, max_half_open, round_to)
         if fine_tune_epochs:
             self.fine_tune(data, fine_tune_epochs, fine_tune_optimizer, **options)
         return result
@@ -371,6 +371,10 @@ class ChannelSearch:
                 stage, model, data, epochs, optimizer, loss, self._metrics,
                 self._seed, more_callbacks, **options,
             )  # fmt: skip
+
+    def _optimizer(self, optimizer, rate):
+        with self._scope():
+            return optimizer or momentum_sgd(rate)
 
     def _settings(self, epochs, options):
         batch_size = options.get("batch_size", 32)

@@ -7,6 +7,7 @@ from absl import logging
 from keras_sda.search.derive import check_trained, open_channels
 from keras_sda.search.fit_to_budget import fit_to_budget
 from keras_sda.search.gate_cost import GateCost
+from keras_sda.search.round_masks import check_round_to, round_masks
 
 
 def choose_masks(
@@ -15,6 +16,7 @@ def choose_masks(
     target: float | None,
     threshold: float = 0.9,
     max_half_open: float = 0.25,
+    round_to: int = 1,
 ) -> tuple[dict[str, np.ndarray], dict]:
     """Reads masks off trained gates, and meets a budget if there is one.
 
@@ -24,13 +26,16 @@ def choose_masks(
         target: Multiply-accumulates to end at, or `None`.
         threshold, max_half_open: See `derive`. With a target gates may be half open:
             where they are cut is decided by the budget.
+        round_to: Gates keep a multiple of so many channels, see `round_masks`.
+            Defaults to `1`.
 
     Returns:
-        For every gate whether each channel stays; and with a target how many channels
-        that changed, for the report.
+        For every gate whether each channel stays; and for the report `round_to`, and
+        with a target how many channels that changed.
 
     Raises:
-        InvalidInputError: The gates are untrained or half open.
+        InvalidInputError: The gates are untrained or half open, or the target is out
+            of reach with this `round_to`.
 
     Example:
 
@@ -38,14 +43,16 @@ def choose_masks(
     masks, changes = choose_masks(gated, GateCost(gated), target=None)
     ```
     """
+    check_round_to(round_to)
     masks = open_channels(gated, threshold)
     check_trained(gated, threshold, max_half_open if target is None else 1.0)
     if target is None:
-        return masks, {}
-    adjusted = fit_to_budget(cost, masks, target)
+        return round_masks(cost.gates, masks, round_to), {"round_to": round_to}
+    adjusted = fit_to_budget(cost, masks, target, round_to)
     before = np.concatenate([masks[name] for name in masks])
     after = np.concatenate([adjusted[name] for name in masks])
     changes = {
+        "round_to": round_to,
         "target_macs": target,
         "closed_for_budget": int((before & ~after).sum()),
         "opened_for_budget": int((~before & after).sum()),

@@ -13,6 +13,7 @@ from keras_sda.pruning import PruningReport
 from keras_sda.search.add_channel_gates import channel_gates, remove_channel_gates
 from keras_sda.search.prepared_model import copy_nested
 from keras_sda.search.remove_closed_channels import remove_closed_channels
+from keras_sda.search.round_masks import check_round_to, round_masks
 from keras_sda.utils import InvalidInputError
 
 
@@ -28,6 +29,9 @@ class DerivationResult:
         constants: Names of the sums in which a branch became one number per channel.
         silenced: By batch normalisation, how many closed channels had to stay because
             others, tied to them, do; they are zero.
+        branches: By the name of a sum, the last layers of its branches that are gone:
+            those of `constants`, and those whose last gate closed, such as operations
+            of a supernet. In the report's settings they are `removed_branches`.
     """
 
     model: keras.Model
@@ -35,6 +39,7 @@ class DerivationResult:
     kept: dict[str, list[int]]
     constants: tuple[str, ...]
     silenced: dict[str, int]
+    branches: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
 def derive(
@@ -43,6 +48,7 @@ def derive(
     residual: str = "exact",
     max_half_open: float = 0.25,
     input_shape: Any = None,
+    round_to: int = 1,
 ) -> DerivationResult:
     """Returns the physically smaller model that the gates have chosen.
 
@@ -50,8 +56,9 @@ def derive(
     whose gate is above the threshold stay, with their weights; the others go, and so
     do the gates. The result computes what the gated model does in its binary mode. It
     holds stock Keras layers, and `ScatterChannels` where a branch keeps other channels
-    than the sum that it joins. A branch that closes altogether becomes one number per
-    channel (a `Rescaling` layer), or nothing where these are zero.
+    than the sum that it joins. A branch whose last gate closes altogether is gone, and
+    so is a block whose branches all are. One that closes further inside becomes one
+    number per channel (a `Rescaling` layer).
 
     Args:
         gated: A model with trained gates. It is not changed.
@@ -65,6 +72,10 @@ def derive(
             to `0.25`.
         input_shape: Shape of one sample that the report counts for; needed where the
             model leaves it open. Defaults to `None`.
+        round_to: Every gate keeps a multiple of so many channels, or all it has:
+            those with the largest `s` are opened until it does, and one that closed
+            entirely stays closed. What `"exact"` readers of a sum see, of terms that
+            keep different channels, may be no multiple. Defaults to `1`.
 
     Returns:
         A `DerivationResult`.
@@ -90,9 +101,11 @@ def derive(
             "`residual` must be 'exact' or 'official'. Received: "
             f"residual={residual!r}."
         )
+    check_round_to(round_to)
     masks = open_channels(gated, threshold)
     check_trained(gated, threshold, max_half_open)
-    settings = {"threshold": threshold, "residual": residual}
+    masks = round_masks(channel_gates(gated), masks, round_to)
+    settings = {"threshold": threshold, "residual": residual, "round_to": round_to}
     return derive_masks(gated, masks, residual, settings, input_shape)
 
 
@@ -112,10 +125,13 @@ def derive_masks(
         settings: Goes into the report.
     """
     small = remove_closed_channels(gated, masks, residual)
+    settings = {"method": "channel gates", **(settings or {})}
+    if small.branches:
+        settings["removed_branches"] = small.branches
     report = PruningReport.compare(
         _at_shape(remove_channel_gates(gated), input_shape),
         _at_shape(small.model, input_shape),
-        settings={"method": "channel gates", **(settings or {})},
+        settings=settings,
     )
     kept = {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
     if small.silenced:
@@ -124,7 +140,9 @@ def derive_masks(
             gated.name,
             ", ".join(f"{name} {count}" for name, count in small.silenced.items()),
         )
-    return DerivationResult(small.model, report, kept, small.constants, small.silenced)
+    return DerivationResult(
+        small.model, report, kept, small.constants, small.silenced, small.branches
+    )
 
 
 def _at_shape(model, input_shape):
@@ -176,14 +194,14 @@ def open_channels(gated: keras.Model, threshold: float = 0.9) -> dict[str, np.nd
     return masks
 
 
-def close_gates(gated: keras.Model, threshold: float = 0.9) -> None:
+def close_gates(gated: keras.Model, threshold: float = 0.9, round_to: int = 1) -> None:
     """Sets the masks of the gates and their binary mode, in place.
 
     Use it to look at what `derive` will compute before anything changes shape.
 
     Args:
         gated: A model with trained gates.
-        threshold: See `derive`. Defaults to `0.9`.
+        threshold, round_to: See `derive`.
 
     Example:
 
@@ -193,6 +211,7 @@ def close_gates(gated: keras.Model, threshold: float = 0.9) -> None:
     ```
     """
     masks = open_channels(gated, threshold)
+    masks = round_masks(channel_gates(gated), masks, round_to)
     for gate in channel_gates(gated):
         gate.mask.assign(masks[gate.name].astype("float32"))
         gate.set_mode("binary")

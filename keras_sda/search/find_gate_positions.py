@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelTrace, ModelGraph, as_functional
-from keras_sda.search.convolutions import CONVOLUTIONS
+from keras_sda.graph.convolutions import CONVOLUTIONS
+from keras_sda.graph.shortcut_convolutions import shortcut_convolutions
 from keras_sda.search.prepared_model import prepared_model
-from keras_sda.search.shortcut_convolutions import shortcut_convolutions
 from keras_sda.search.surgery_layers import AlignedAdd
 from keras_sda.search.zero_flow import ZeroFlow
 from keras_sda.utils import InvalidInputError

@@ -73,28 +73,61 @@ def _is_closed(node):
 
 
 def _refuse_constant_output(graph):
-    closed = [node.index for node in graph.nodes if _is_closed(node)]
-    if not _makes_constant(graph, closed):
+    closed = {node.index for node in graph.nodes if _is_closed(node)}
+    if not _is_constant(graph, closed):
         return
-    guilty = [index for index in closed if _makes_constant(graph, [index])] or closed
-    names = [graph.nodes[index].name for index in guilty]
+    alone = [index for index in sorted(closed) if _is_constant(graph, {index})]
+    guilty = alone or _least(graph, closed)
     before = [graph.nodes[graph.nodes[index].inputs[0][0]].name for index in guilty]
+    # A gate that the writers of a stream share is there once for each of them.
+    names = list(dict.fromkeys(graph.nodes[index].name for index in guilty))
+    where = f"behind layer {before[0]!r}"
+    if not alone:
+        where = f"on the terms of layer {_meeting(graph, guilty)!r}"
     raise InvalidInputError(
-        f"All gates behind layer {before[0]!r} are closed ({', '.join(names[:3])}), "
+        f"All gates {where} are closed ({_few(names)}), "
         "and nothing leads around it: the network would be a constant. Close less: a "
         "lower `lambda_arch`, a higher `target_macs`, or gates that leave "
         f"this layer out (exclude=[{before[0]!r}])."
     )
 
 
-def _makes_constant(graph, closed):
+def _least(graph, closed):
+    """Some closed gates that are enough, none of which can be spared."""
+    enough = set(closed)
+    for index in sorted(closed, reverse=True):
+        if _is_constant(graph, enough - {index}):
+            enough.discard(index)
+    return sorted(enough)
+
+
+def _meeting(graph, closed):
+    """The first layer behind these gates that everything goes through."""
+    for index in sorted(_constants(graph, set(closed)) - set(closed)):
+        if _is_constant(graph, {index}):
+            return graph.nodes[index].name
+    return graph.nodes[graph.outputs[0][0]].name
+
+
+def _few(names, count=6):
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _is_constant(graph, closed):
+    constant = _constants(graph, closed)
+    return any(source in constant for source, _ in graph.outputs)
+
+
+def _constants(graph, closed):
+    """The nodes that are made of closed ones alone, and these."""
     constant = set()
     for node in graph.nodes:
         if node.index in closed or (
             node.inputs and all(source in constant for source, _ in node.inputs)
         ):
             constant.add(node.index)
-    return any(source in constant for source, _ in graph.outputs)
+    return constant
 
 
 def _shape(tensor):

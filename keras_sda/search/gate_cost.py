@@ -10,6 +10,7 @@ import numpy as np
 from keras_sda.graph import ChannelTrace
 from keras_sda.pruning.model_cost import ModelCost
 from keras_sda.search.add_channel_gates import channel_gates
+from keras_sda.search.lost_branches import LostBranches
 from keras_sda.search.prepared_model import prepared_model
 from keras_sda.search.surgery_layers import AlignedAdd, FixedGate
 from keras_sda.search.zero_flow import ZeroFlow
@@ -20,7 +21,10 @@ class GateCost(ModelCost):
 
     Use it to steer a search and to weigh gates. With gates of 0 and 1 the count is that
     of the model which `derive` returns; with gates in between it is the expected one,
-    were each open with that probability.
+    were each open with that probability. Branches that gates close altogether, such
+    as operations of a supernet, count as gone. The count for gates of 0 and 1 is off
+    only where `derive` has to look at the weights: a branch of constants that differ at
+    the borders stays, and constants that happen to be zero are not added.
 
     Args:
         gated: A model with gates.
@@ -61,15 +65,22 @@ class GateCost(ModelCost):
                 self._gated.append((step.name, step.outputs[0][free], free))
             elif type(step.node.layer) is AlignedAdd:
                 if not np.isin(step.outputs[0], np.concatenate(step.inputs)).any():
-                    self._sums.append((step.inputs, step.outputs[0]))
+                    self._sums.append((step.name, step.inputs, step.outputs[0]))
+        self._lost = LostBranches(trace)
         self._kernel_axes = [
             (share, [self._classes[self._axes[axis]] for axis in axes])
             for share, axes in self._kernels
         ]
         self._num_classes = len(trace.units.pinned)
-        # In the order of execution, so that sums of sums come out right.
-        order = {id(step.outputs[0]): n for n, step in enumerate(trace.steps)}
-        self._sums.sort(key=lambda item: order[id(item[1])])
+        axes = [
+            self._classes[units]
+            for layer in trace.layers.values()
+            for units in [axis.units for axis in layer.axes] + layer.pieces
+        ]
+        axes = {axis.tobytes(): axis for axis in axes if len(axis)}
+        free = [classes for _, classes, _ in self._gated]
+        free = np.concatenate([*free, *(made for _, _, made in self._sums)])
+        self._may_close = [axis for axis in axes.values() if np.isin(axis, free).all()]
 
     def macs_at(self, gates: Mapping[str, np.ndarray]) -> float:
         """Multiply-accumulates of one sample.
@@ -82,8 +93,23 @@ class GateCost(ModelCost):
             values[classes] = 0
         for name, classes, free in self._gated:
             np.maximum.at(values, classes, np.asarray(gates[name], float)[free])
-        for inputs, made in self._sums:
+        is_open = {
+            name: float(1 - np.prod(1 - np.asarray(gates[name], float)))
+            for name, _, _ in self._gated
+        }
+        wanted, alone = self._lost.at(is_open)
+        for _, inputs, made in self._sums:
+            # Of lost terms too: their constants are added where the last gate is open.
             values[made] = 1 - math.prod(1 - values[classes] for classes in inputs)
+        values *= wanted
+        for name, inputs, made in reversed(self._sums if alone else []):
+            for classes, share in zip(inputs, alone[name], strict=True):
+                if share:  # the constants are added to this term, in its place
+                    values[classes] = np.maximum(values[classes], share * values[made])
+        for classes in self._may_close:
+            # Layers that stay keep one channel, be it one of zeros.
+            nothing = wanted[classes[0]] * np.prod(1 - values[classes])
+            values[classes[0]] = max(values[classes[0]], nothing)
         kernels = sum(
             share * math.prod(values[classes].mean() for classes in axes)
             for share, axes in self._kernel_axes

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from keras_sda.graph import ChannelTrace, remove_channels
+from keras_sda.graph import ChannelTrace, ModelGraph, remove_channels
 from keras_sda.search.fold_constants import fold_constants
 from keras_sda.search.official_cuts import official_cuts
 from keras_sda.search.prepared_model import prepared_model
@@ -22,6 +22,8 @@ class SmallerModel:
     Attributes:
         model: The smaller model, not compiled.
         constants: Names of the sums in which a branch became one number per channel.
+        branches: By sum, the last layers of the branches that are gone: those, and
+            those whose last gate closed, which leave nothing.
         silenced: By batch normalisation, how many closed channels had to stay; they
             are zero.
         trace: The channels of the model before they were removed.
@@ -29,6 +31,7 @@ class SmallerModel:
 
     model: keras.Model
     constants: tuple[str, ...]
+    branches: dict[str, list[str]]
     silenced: dict[str, int]
     trace: ChannelTrace
 
@@ -66,6 +69,7 @@ def remove_closed_channels(
     """
     closed = prepared_model(gated, masks)
     folds = fold_constants(closed)
+    branches, constants = _lost_branches(closed, folds)
     cuts = official_cuts(gated, masks) if residual == "official" else {}
     if folds or cuts:
         closed = prepared_model(gated, masks, folds, cuts)
@@ -79,8 +83,25 @@ def remove_closed_channels(
     _keep_something(trace, removed)
     model = remove_channels(trace, removed)
     silenced = _silence(model, trace, gates, removed)
-    names = tuple(name for name, _ in folds)
-    return SmallerModel(model, names, silenced, trace)
+    return SmallerModel(model, constants, branches, silenced, trace)
+
+
+def _lost_branches(model, folds):
+    """By sum the layers at the end of lost branches; the sums that get constants."""
+    branches, constants = {}, {}
+    if not folds:
+        return branches, ()
+    graph = ModelGraph(model)
+    for node in graph.nodes:
+        positions, _ = folds.get((node.name, node.call_index), ((), None))
+        for position in positions:
+            term = graph.nodes[node.inputs[position][0]]
+            if type(term.layer) is not FixedGate or any(term.layer.mask):
+                constants[node.name] = True
+            if type(term.layer) is FixedGate:
+                term = graph.nodes[term.inputs[0][0]]
+            branches.setdefault(node.name, []).append(term.name)
+    return branches, tuple(constants)
 
 
 def _keep_something(trace, removed):

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 from keras_sda.search.gate_cost import GateCost
-from keras_sda.utils import InvalidInputError
 
 
 class HardenGates(keras.callbacks.Callback):
@@ -34,54 +33,6 @@ class HardenGates(keras.callbacks.Callback):
             gate.beta.assign(self.betas[epoch])
         for variable, value in self.fresh:
             variable.assign(value)
-
-
-class StateOfEpoch(keras.callbacks.Callback):
-    """Sets random states from seed and epoch, and stops at numbers that are not finite.
-
-    Args:
-        seed: Seed of the run.
-
-    Raises:
-        InvalidInputError: The loss or a weight became infinite or NaN.
-
-    Example:
-
-    ```python
-    model.fit(data, callbacks=[StateOfEpoch(0)])
-    ```
-    """
-
-    def __init__(self, seed):
-        super().__init__()
-        self.seed = seed
-        self._epoch = 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
-        states = [
-            variable
-            for variable in self.model.non_trainable_variables
-            if variable.path.endswith("seed_generator_state")
-        ]
-        for index, state in enumerate(states):
-            state.assign([self.seed + index, (epoch + 1) << 20])
-
-    def on_train_batch_end(self, batch, logs=None):
-        loss = float((logs or {}).get("loss", 0.0))
-        if not math.isfinite(loss):
-            self._stop(f"the loss became {loss} in step {batch + 1}")
-
-    def on_epoch_end(self, epoch, logs=None):
-        for variable in self.model.trainable_variables:
-            if not bool(keras.ops.all(keras.ops.isfinite(variable))):
-                self._stop(f"{variable.path} became infinite or NaN")
-
-    def _stop(self, what):
-        raise InvalidInputError(
-            f"The search diverged: {what} of epoch {self._epoch + 1}. Lower the "
-            "learning rate or `lambda_arch`, or use float32. The last backup is kept."
-        )
 
 
 class SteerPrice(keras.callbacks.Callback):

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_sda.graph import as_functional
 from keras_sda.search.gate_cost import GateCost
+from keras_sda.search.round_masks import check_round_to
 from keras_sda.utils import InvalidInputError
 
 
@@ -40,12 +41,14 @@ def check_lambda(lambda_arch: Any, target_macs: Any) -> float:
     return float(lambda_arch)
 
 
-def check_budget(target_macs: Any, cost: GateCost) -> float | None:
+def check_budget(target_macs: Any, cost: GateCost, round_to: int = 1) -> float | None:
     """The budget as a number of multiply-accumulates, or None.
 
     Raises:
-        InvalidInputError: It is no number between the floor and the whole model.
+        InvalidInputError: It is no number between the floor and the whole model, or
+            `round_to` is no positive integer.
     """
+    check_round_to(round_to)
     if target_macs is None:
         return None
     is_number = isinstance(target_macs, (int, float)) and not isinstance(
@@ -57,11 +60,14 @@ def check_budget(target_macs: Any, cost: GateCost) -> float | None:
             f"multiply-accumulates. Received: target_macs={target_macs!r}."
         )
     target = target_macs * cost.macs if target_macs < 1 else float(target_macs)
-    floor = cost.floor()
+    floor = cost.macs_at({g.name: np.arange(g.channels) < round_to for g in cost.gates})
     if not floor <= target < cost.macs:
+        least = "one channel"
+        if round_to > 1:
+            least = f"{round_to} channels (`round_to`)"
         raise InvalidInputError(
             f"`target_macs`={target_macs!r} is out of reach: the model has "
-            f"{cost.macs:,} multiply-accumulates, and with one channel per gate "
+            f"{cost.macs:,} multiply-accumulates, and with {least} per gate "
             f"{round(floor):,} ({floor / cost.macs:.3f}) are left. Ask for something "
             "in between, or put gates on more layers (see find_gate_positions)."
         )

@@ -2,8 +2,8 @@
 
 import keras
 
+from keras_sda.graph.convolutions import CONVOLUTIONS
 from keras_sda.layers import ScaledSigmoidGate
-from keras_sda.search.convolutions import CONVOLUTIONS
 
 
 def stage_variables(

@@ -47,6 +47,7 @@ class AlignedAdd(keras.layers.Layer):
 
 
 def aligned_add(call: ChannelCall) -> Channels:
+    """Makes new channels, so that each term may lose others than the sum does."""
     first = call.inputs[0]
     fits = all(
         other.axis == first.axis and len(other.units) == len(first.units)
@@ -120,12 +121,14 @@ class ChannelCut(FixedGate):
 
 
 def fixed_gate(call: ChannelCall) -> Channels:
+    """Passes channels on and is gone afterwards: what it closed is removed."""
     axis = call.layer.axis % len(call.input_shapes[0])
     call.rewrite(lambda kept, layer, args, kwargs: args[0])
     return Channels(axis, call.units(0, axis))
 
 
 def channel_cut(call: ChannelCall) -> Channels:
+    """Makes new channels: one reader may lose what the others still read."""
     axis = call.layer.axis % len(call.input_shapes[0])
     units = call.units(0, axis)
     made = call.new_units(len(units))
@@ -171,6 +174,7 @@ class ChannelOffset(keras.layers.Layer):
 
 
 def channel_offset(call: ChannelCall) -> Channels:
+    """Passes channels on; the offsets of those that stay become a `Rescaling`."""
     rank = len(call.input_shapes[0])
     axis = call.layer.axis % rank
     units = call.units(0, axis)

@@ -5,9 +5,13 @@ from typing import Any
 import keras
 
 from keras_sda.search.epoch_batches import EpochBatches
-from keras_sda.search.search_callbacks import StateOfEpoch
 from keras_sda.search.stage_folder import StageFolder
-from keras_sda.utils import InvalidInputError
+from keras_sda.utils import InvalidInputError, SeedPerEpoch, StopOnNaN
+
+_HINT = (
+    "Lower the learning rate or `lambda_arch`, or use float32. What was saved after "
+    "the epoch before is good."
+)
 
 
 def train_stage(
@@ -56,7 +60,6 @@ def train_stage(
     fresh = _state(model.optimizer)
     start = stage.restore(model)
     own = more_callbacks(start, fresh) if more_callbacks is not None else []
-    arguments = {}
     if isinstance(data, (tuple, list)):
         if len(data) != 2:
             raise InvalidInputError(
@@ -64,18 +67,18 @@ def train_stage(
                 f"Received: {len(data)} entries."
             )
         data = EpochBatches(*data, batch_size=batch_size, seed=seed, epoch=start)
-        arguments["shuffle"] = False
     elif callable(data) and not isinstance(data, keras.utils.PyDataset):
         data = data(start)
+    guards = [StopOnNaN(lambda: _HINT, every=20), SeedPerEpoch(seed)]
     history = model.fit(
         data,
         epochs=epochs,
         initial_epoch=start,
         steps_per_epoch=steps_per_epoch,
         validation_data=validation_data,
-        callbacks=[StateOfEpoch(seed), *own, *callbacks, *stage.callback()],
+        callbacks=[*guards, *own, *callbacks, *stage.callback()],
         verbose=verbose,
-        **arguments,
+        shuffle=False,  # the order is that of the data, for the sake of resumption
     )
     stage.finish(model)
     rows = zip(*history.history.values(), strict=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_sda.graph import ChannelTrace
 from keras_sda.search.keeps_zeros import keeps_zeros
-from keras_sda.search.surgery_layers import AlignedAdd, ChannelCut
+from keras_sda.search.surgery_layers import AlignedAdd, ChannelCut, ChannelOffset
 
 
 class ZeroFlow:
@@ -104,6 +104,8 @@ class ZeroFlow:
         if kind == "cut":
             hidden = ~np.array(step.node.layer.mask)
             return hidden if known[0] is None else hidden | known[0]
+        if kind == "offset":
+            return known[0] & (np.array(step.node.layer.offsets) == 0)
         if kind == "all":
             table, change = self._all, np.logical_and
         else:
@@ -136,6 +138,8 @@ def _kind(step):
         return "align" if made else "all"
     if type(layer) is ChannelCut:
         return "cut"
+    if type(layer) is ChannelOffset:
+        return "offset"
     return keeps_zeros(step.node)
 
 

@@ -1,5 +1,6 @@
 """Data, recipes and the training run itself."""
 
+from keras_sda.training.augmented_batches import AugmentedBatches
 from keras_sda.training.build_classifier import build_classifier
 from keras_sda.training.coupled_sgd import CoupledSGD
 from keras_sda.training.evaluate_classifier import evaluate_classifier
@@ -8,25 +9,36 @@ from keras_sda.training.fine_tune_classifier import (
     fine_tune_classifier,
     measure_accuracy,
 )
+from keras_sda.training.group_classifier import group_classifier
+from keras_sda.training.group_options import GroupOptions
+from keras_sda.training.image_arrays import load_image_arrays, save_image_arrays
 from keras_sda.training.image_dataset import ImageDataset
 from keras_sda.training.load_image_dataset import load_image_dataset
 from keras_sda.training.make_strategy import make_strategy
 from keras_sda.training.option_parsing import add_arguments, build, define_flags
 from keras_sda.training.prune_classifier import prune_classifier
-from keras_sda.training.prune_options import PruneOptions, resumed_prune_options
+from keras_sda.training.prune_options import PruneOptions
 from keras_sda.training.recipe import Recipe
 from keras_sda.training.recipes import RECIPES, default_recipe
 from keras_sda.training.resumed_options import resumed_options
+from keras_sda.training.search_classifier import search_classifier
+from keras_sda.training.search_run_options import SearchOptions
+from keras_sda.training.stage_images import StageImages
+from keras_sda.training.stage_optimizer import resized_stage, stage_optimizer
 from keras_sda.training.train_classifier import train_classifier
 from keras_sda.training.train_options import TrainOptions
 from keras_sda.training.training_stream import training_stream
 
 __all__ = [
     "RECIPES",
+    "AugmentedBatches",
     "CoupledSGD",
+    "GroupOptions",
     "ImageDataset",
     "PruneOptions",
     "Recipe",
+    "SearchOptions",
+    "StageImages",
     "TrainOptions",
     "add_arguments",
     "build",
@@ -36,12 +48,17 @@ __all__ = [
     "evaluate_classifier",
     "evaluation_stream",
     "fine_tune_classifier",
+    "group_classifier",
+    "load_image_arrays",
     "load_image_dataset",
     "make_strategy",
     "measure_accuracy",
     "prune_classifier",
+    "resized_stage",
     "resumed_options",
-    "resumed_prune_options",
+    "save_image_arrays",
+    "search_classifier",
+    "stage_optimizer",
     "train_classifier",
     "training_stream",
 ]

@@ -1,18 +1,24 @@
 """Loss and accuracy over the epochs as a picture."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from keras_sda.utils import atomic_write
 
 
-def draw_curves(rows: Sequence[dict], path: str | os.PathLike, title: str = "") -> None:
+def draw_curves(
+    rows: Sequence[dict],
+    path: str | os.PathLike,
+    title: str = "",
+    marks: Mapping[int, str] | None = None,
+) -> None:
     """Draws the training and test curves of a run into a PNG file.
 
     Args:
         rows: What `read_history` returns.
         path: The PNG file.
         title: Headline. Defaults to none.
+        marks: Names of stages by their first epoch. Defaults to none.
 
     Example:
 
@@ -47,10 +53,18 @@ def draw_curves(rows: Sequence[dict], path: str | os.PathLike, title: str = "") 
                 marker="o",
                 markersize=3.5,
             )
-        axes.set_title(name.capitalize(), loc="left", fontweight="bold")
+        axes.set_title(
+            name.capitalize(), loc="left", fontweight="bold", pad=14 if marks else None
+        )
         axes.set_xlabel("epoch")
         axes.set_ylabel(unit)
         axes.set_xlim(0.5, max(epochs, default=1) + 0.5)
+        for epoch, text in (marks or {}).items():
+            axes.axvline(epoch - 0.5, color="#999999", linewidth=0.8)
+            axes.text(
+                epoch - 0.5, 1.0, f" {text}", fontsize=7, color="#666666",
+                transform=axes.get_xaxis_transform(), verticalalignment="bottom",
+            )  # fmt: skip
         # A run of one epoch has one tick, the only whole number in sight.
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.25)

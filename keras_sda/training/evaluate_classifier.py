@@ -67,6 +67,7 @@ def evaluate_classifier(
 
 
 def check_classifier(model, path, data) -> int:
+    """The image size a model takes; raises where images or classes do not fit it."""
     inputs, outputs = model.input_shape, model.output_shape
     if (
         not isinstance(inputs, tuple)

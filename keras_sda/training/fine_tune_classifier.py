@@ -16,10 +16,9 @@ from keras_sda.training.part_in_use import PartInUse
 from keras_sda.training.reading_errors import reading_errors
 from keras_sda.training.recipe import Recipe
 from keras_sda.training.repair_backup import repair_backup
-from keras_sda.training.seed_per_epoch import SeedPerEpoch
 from keras_sda.training.space_guard import SpaceGuard
-from keras_sda.training.stop_on_nan import StopOnNaN
 from keras_sda.training.training_stream import steps_per_epoch, training_stream
+from keras_sda.utils import SeedPerEpoch, StopOnNaN
 
 # A trained network wants a lower rate than the recipe it was trained with.
 _RATE_SHARE = 0.1

@@ -39,6 +39,11 @@ class ImageDataset:
     folder: str = ""
 
     @property
+    def default_size(self) -> int:
+        """Height and width to train at: that of the images, at least 32, else 224."""
+        return max(32, *self.image_shape[:2]) if self.image_shape else 224
+
+    @property
     def num_train(self) -> int:
         """Number of training images."""
         return self.train_split.num_examples

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import keras
 
-from keras_sda.training.train_options import TrainOptions
+from keras_sda.training.run_options import RunOptions
 
 
-def make_deterministic(options: TrainOptions, log: Callable[[str], None]) -> None:
+def make_deterministic(options: RunOptions, log: Callable[[str], None]) -> None:
     """Configures TensorFlow for repeatable training.
 
     Use it before any TensorFlow operation. On a CPU the gradients of convolutions

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import keras
 
+from keras_sda.training.image_dataset import ImageDataset
 from keras_sda.utils import InvalidInputError
 
 
@@ -22,6 +23,24 @@ class Strategy:
     num_devices: int
     scope: Callable[[], contextlib.AbstractContextManager]
     description: str
+
+    def check(self, batch_size: int, dataset: ImageDataset) -> None:
+        """Raises `InvalidInputError` where the devices cannot share the batches."""
+        if batch_size % self.num_devices:
+            raise InvalidInputError(
+                f"`batch_size` must be a multiple of the {self.num_devices} devices. "
+                f"Received: batch_size={batch_size}."
+            )
+        if (
+            self.num_devices > 1
+            and keras.backend.backend() == "jax"
+            and dataset.num_test % self.num_devices
+        ):
+            raise InvalidInputError(
+                f"The {dataset.num_test} test images of {dataset.name!r} cannot be "
+                f"shared evenly by {self.num_devices} devices, which the JAX backend "
+                "needs. Use another number of devices or the TensorFlow backend."
+            )
 
 
 def make_strategy(name: str = "none", virtual_devices: int = 0) -> Strategy:

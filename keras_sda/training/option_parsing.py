@@ -110,8 +110,11 @@ def build(options_class: type, values: object) -> object:
 
 def _fields(options_class):
     hints = typing.get_type_hints(options_class)
-    for field in dataclasses.fields(options_class):
-        kind = hints[field.name]
+    fields = {field.name: field for field in dataclasses.fields(options_class)}
+    # What a command adds comes before what it shares with the others.
+    own = options_class.__dict__.get("__annotations__", {})
+    for name in dict.fromkeys([name for name in own if name in fields] + [*fields]):
+        field, kind = fields[name], hints[name]
         if isinstance(kind, types.UnionType):
             kind = next(part for part in kind.__args__ if part is not type(None))
         yield field, kind
@@ -122,7 +125,7 @@ def _help(field) -> str:
     choices = field.metadata.get("choices")
     if choices:
         text += f" One of: {', '.join(map(str, choices))}."
-    if field.default is not None and not isinstance(field.default, bool):
+    if field.default not in (None, "") and not isinstance(field.default, bool):
         text += f" Default: {field.default}."
     return text
 

@@ -8,7 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
-from keras_sda.training.train_options import TrainOptions
+from keras_sda.training.run_options import RunOptions
 from keras_sda.utils import InvalidInputError, atomic_write
 
 # May differ between a run and its continuation: the data may have moved (it is up to
@@ -18,22 +18,31 @@ _OWN = {
     "backup",
     "best.weights.h5",
     "curves.png",
+    "gated.keras",
+    "gates.csv",
+    "groups.png",
     "history.csv",
     "labels.txt",
     "logs",
     "metrics.json",
     "model.keras",
     "options.json",
+    "packed.keras",
+    "packing.csv",
+    "packing.json",
+    "packing.md",
     "plan.json",
     "report.csv",
     "report.json",
     "report.md",
     "report.png",
+    "search.csv",
+    "search.png",
     "skipped_files.txt",
 }
 
 
-def check_output(options: TrainOptions) -> pathlib.Path:
+def check_output(options: RunOptions) -> pathlib.Path:
     """Checks the output folder before anything expensive happens.
 
     Args:
@@ -62,7 +71,7 @@ def check_output(options: TrainOptions) -> pathlib.Path:
             f"`output` must be a folder. Received a file: {options.output!r}."
         )
     if options.resume:
-        _compare(folder, read_run(folder), options)
+        _compare(folder, read_run(folder, options.command), options)
     elif folder.is_dir() and any(folder.iterdir()):
         names = sorted(path.name for path in folder.iterdir())
         listed = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
@@ -82,7 +91,7 @@ def check_output(options: TrainOptions) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def claim_output(folder: pathlib.Path, options: TrainOptions) -> Iterator[None]:
+def claim_output(folder: pathlib.Path, options: RunOptions) -> Iterator[None]:
     """Makes the folder, deletes an earlier run with `overwrite`, stores the options.
 
     Use it around everything that writes. When that fails before the first backup is
@@ -99,11 +108,12 @@ def claim_output(folder: pathlib.Path, options: TrainOptions) -> Iterator[None]:
         _delete_run(folder)
     try:
         with atomic_write(folder / "options.json") as temporary:
-            stored = json.dumps(dataclasses.asdict(options), indent=2)
+            stored = {"command": options.command, **dataclasses.asdict(options)}
+            stored = json.dumps(stored, indent=2)
             temporary.write_text(f"{stored}\n")
         yield
     except Exception:
-        if not held_run and not any((folder / "backup").glob("*.weights.h5*")):
+        if not held_run and not any((folder / "backup").rglob("*.weights.h5*")):
             _delete_run(folder)
             with contextlib.suppress(OSError):  # not empty, or not made either
                 for path in made:
@@ -111,17 +121,20 @@ def claim_output(folder: pathlib.Path, options: TrainOptions) -> Iterator[None]:
         raise
 
 
-def read_run(folder: pathlib.Path) -> dict:
+def read_run(folder: pathlib.Path, command: str | None = None) -> dict:
     """The options of the run in a folder, for `resume`.
 
     Args:
         folder: The output folder of the run.
+        command: The command that is to go on with it, such as `"train"`. Defaults to
+            `None`, any.
 
     Returns:
         The contents of `options.json`.
 
     Raises:
-        InvalidInputError: There is no run, or its options cannot be read.
+        InvalidInputError: There is no run, it is one of another command, or its
+            options cannot be read.
     """
     stored = folder / "options.json"
     if not stored.is_file():
@@ -139,6 +152,13 @@ def read_run(folder: pathlib.Path) -> dict:
             f"`resume` (--resume): {stored} is damaged ({error}). Start again in "
             "another folder."
         ) from error
+    # Runs of earlier versions do not say what they are.
+    made_by = run.get("command") or ("prune" if "importance" in run else "train")
+    if command is not None and made_by != command:
+        raise InvalidInputError(
+            f"`resume` (--resume): the run in `output` {folder} is one of `keras-sda "
+            f"{made_by}`, not of `keras-sda {command}`. Name another folder."
+        )
     return run
 
 
@@ -181,7 +201,7 @@ def _compare(folder, before, options):
     different = [
         f"{name} was {before.get(name)!r}, now {value!r}"
         for name, value in dataclasses.asdict(options).items()
-        if name not in _FREE and before.get(name) != value
+        if name not in {*_FREE, *options.changeable} and before.get(name) != value
     ]
     if different:
         raise InvalidInputError(

@@ -1,41 +1,24 @@
 """Prunes a saved classifier, trains it on and writes everything to a folder."""
 
-import contextlib
-import csv
-import dataclasses
-import functools
 import json
-import pathlib
-import shutil
 from collections.abc import Callable
 
 import keras
 from absl import logging
 
-from keras_sda.analysis.inference_step import device_name, versions
 from keras_sda.pruning import PruningPlan, make_plan, prune
 from keras_sda.training.best_weights import copy_without_optimizer
-from keras_sda.training.draw_curves import draw_curves
+from keras_sda.training.compression_run import CompressionRun
 from keras_sda.training.evaluate_classifier import check_classifier
 from keras_sda.training.fine_tune_classifier import (
     classification_loss,
     fine_tune_classifier,
-    measure_accuracy,
 )
-from keras_sda.training.history_file import read_history
-from keras_sda.training.image_dataset import ImageDataset
-from keras_sda.training.load_image_dataset import load_image_dataset
-from keras_sda.training.make_deterministic import make_deterministic
-from keras_sda.training.output_folder import check_output, claim_output
-from keras_sda.training.prune_options import PruneOptions, read_prune_run
+from keras_sda.training.prune_options import PruneOptions
 from keras_sda.training.recipes import RECIPES, default_recipe
-from keras_sda.training.space_guard import check_free_space
-from keras_sda.training.train_options import TrainOptions
 from keras_sda.training.training_stream import training_stream
-from keras_sda.utils import InvalidInputError, atomic_write, load_model
+from keras_sda.utils import atomic_write, load_model
 
-# What this run writes beside the files that a training run may have.
-_OWN = ("plan.json", "report.json", "report.csv", "report.md", "report.png")
 _BACKUP = ("latest.weights.h5", "latest.weights.h5.bkp", "training_metadata.json")
 
 
@@ -51,7 +34,7 @@ def prune_classifier(
     The folder `options.output` then holds `model.keras` (the small model, no
     optimizer), `plan.json`, `report.json`, `report.csv`, `report.md`, `report.png`,
     `metrics.json`, `options.json`, and after fine-tuning `history.csv` and
-    `curves.png`. Where the model has a `labels.txt` beside it, that is copied.
+    `curves.png`. `labels.txt` is that beside the model, or of the dataset.
 
     Args:
         options: What to prune, how far and where to.
@@ -77,43 +60,25 @@ def prune_classifier(
     print(prune_classifier(options)["accuracy"])
     ```
     """
-    folder = _check_folder(options)
-    if options.resume and (folder / "metrics.json").is_file():
-        log(f"The run in {folder} is complete; nothing to resume.")
-        return json.loads((folder / "metrics.json").read_text())
-    make_deterministic(TrainOptions(), log)
-    keras.utils.set_random_seed(options.seed)
-    model = load_model(options.model)
-    plan = PruningPlan.load(options.plan) if options.plan else None
-    run = _Run(options, model, folder, log)
-    check_free_space(folder, model)
-    with _claimed(folder, options):
-        return run.carry_out(plan)
+    return _PruneRun(options, log).run()
 
 
-class _Run:
+class _PruneRun(CompressionRun):
     """One run: the model, its data and what is known so far."""
 
-    def __init__(self, options, model, folder, log):
-        self.options, self.model, self.folder, self.log = options, model, folder, log
-        self.backup = folder / "backup"
-        self.dataset: ImageDataset | None = None
+    def prepare(self):
+        options = self.options
         self.step = 0
         self.steps: list[dict] = []
-        if options.dataset is None:
+        self.model = load_model(options.model)
+        self.plan = PruningPlan.load(options.plan) if options.plan else None
+        if self.dataset is None:
             return
-        self.dataset = load_image_dataset(
-            options.dataset,
-            data_dir=options.data_dir,
-            download=options.download,
-            strict=options.strict,
-            max_train_examples=options.max_train_examples,
-        )
-        self.size = check_classifier(model, options.model, self.dataset)
+        self.size = check_classifier(self.model, options.model, self.dataset)
         self.recipe_name = options.recipe or default_recipe(options.dataset, self.size)
         self.recipe = RECIPES[self.recipe_name]
 
-    def carry_out(self, plan) -> dict:
+    def carry_out(self) -> dict:
         options = self.options
         before = self.measure(self.model, "before pruning")
         data, loss = None, None
@@ -138,11 +103,11 @@ class _Run:
             fine_tune=self.finish_step,
             fine_tune_last=True,
             report_latency=options.report_latency,
-            planner=functools.partial(self.make_plan, plan),
+            planner=self.make_plan,
         )
-        return self.write(result, before)
+        return self.write_result(result, before)
 
-    def make_plan(self, plan, model, **arguments) -> PruningPlan:
+    def make_plan(self, model, **arguments) -> PruningPlan:
         """Makes the plan of the next step, or reads the one of an interrupted run."""
         self.step += 1
         path = self.backup / f"plan{self.step}.json"
@@ -150,7 +115,7 @@ class _Run:
             return PruningPlan.load(path)
         # What is left of the training after the step before belongs to that.
         self.forget_training()
-        plan = plan or make_plan(model, **arguments)
+        plan = self.plan or make_plan(model, **arguments)
         plan.save(path)
         expected = plan.expected
         if expected:
@@ -200,13 +165,6 @@ class _Run:
         self.steps.append(row)
         return model
 
-    def measure(self, model, when) -> dict:
-        if self.dataset is None:
-            return {}
-        result = measure_accuracy(model, self.dataset, self.size)
-        self.log(f"Test accuracy {when}: {result['accuracy']:.2%}.")
-        return result
-
     def importance_data(self):
         count = min(self.options.importance_examples, self.dataset.num_train)
         batch_size = min(32, count)
@@ -225,94 +183,23 @@ class _Run:
         for name in (*_BACKUP, "history.csv"):
             (self.backup / name).unlink(missing_ok=True)
 
-    def write(self, result, before) -> dict:
-        options, report = self.options, result.report
-        last = self.steps[-1]
-        metrics = {"model": options.model, "dataset": options.dataset}
+    def write_result(self, result, before) -> dict:
+        last, metrics = self.steps[-1], {}
         if before:
             metrics["accuracy_before"] = before["accuracy"]
             metrics["accuracy_pruned"] = last["accuracy_pruned"]
             metrics["accuracy"] = last["accuracy"]
             metrics["loss"] = last["loss"]
-            metrics["num_test"] = self.dataset.num_test
-            metrics["num_train"] = self.dataset.num_train
             metrics["recipe"] = self.recipe_name
-        metrics |= {
-            "params_before": report.params_before,
-            "params": report.params_after,
-            "macs_before": report.macs_before,
-            "macs": report.macs_after,
-            "latency": report.latency,
-            "fine_tune_epochs": options.fine_tune_epochs,
-            "steps": [
-                {key: value for key, value in row.items() if key != "history"}
-                for row in self.steps
-            ],
-            "device": device_name(),
-            "versions": versions(),
-            "options": dataclasses.asdict(options),
-        }
-        rows, epochs = [], 0
-        for step in self.steps:
-            for row in step["history"]:
-                shifted = {"epoch": row["epoch"] + epochs}
-                rows.append({"step": step["step"], **row, **shifted})
-            epochs += len(step["history"])
-        if rows:
-            _write_rows(self.folder / "history.csv", rows)
-            title = f"fine-tuning on {options.dataset}: {metrics['accuracy']:.2%}"
-            draw_curves(
-                read_history(self.folder / "history.csv"),
-                self.folder / "curves.png",
-                title,
-            )
+        metrics["fine_tune_epochs"] = self.options.fine_tune_epochs
+        metrics["steps"] = [
+            {key: value for key, value in row.items() if key != "history"}
+            for row in self.steps
+        ]
+        rows = [
+            {"step": step["step"], **row} for step in self.steps
+            for row in step["history"]
+        ]  # fmt: skip
+        rows = [{**row, "epoch": n} for n, row in enumerate(rows, 1)]
         result.plan.save(self.folder / "plan.json")
-        report.save(self.folder)
-        labels = pathlib.Path(options.model).with_name("labels.txt")
-        if labels.is_file():
-            with atomic_write(self.folder / "labels.txt") as temporary:
-                shutil.copyfile(labels, temporary)
-        with atomic_write(self.folder / "model.keras") as temporary:
-            result.model.save(temporary)
-        with atomic_write(self.folder / "metrics.json") as temporary:
-            temporary.write_text(json.dumps(metrics, indent=2) + "\n")
-        shutil.rmtree(self.backup, ignore_errors=True)
-        return metrics
-
-
-def _check_folder(options) -> pathlib.Path:
-    folder = pathlib.Path(options.output)
-    if options.resume:
-        read_prune_run(folder)
-    model = pathlib.Path(options.model)
-    if model.is_file() and folder.resolve() in model.resolve().parents:
-        raise InvalidInputError(
-            f"`output` {folder} holds the model to prune, {model}. Name another folder."
-        )
-    return check_output(options)
-
-
-@contextlib.contextmanager
-def _claimed(folder, options):
-    """`claim_output`, for the files as well that only pruning writes."""
-    if options.overwrite:
-        _delete(folder)
-    with claim_output(folder, options):
-        try:
-            yield
-        except Exception:
-            if not any((folder / "backup").glob("*.weights.h5*")):
-                _delete(folder)
-            raise
-
-
-def _delete(folder):
-    for name in _OWN:
-        (folder / name).unlink(missing_ok=True)
-
-
-def _write_rows(path, rows):
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        return self.write(result.model, result.report, metrics, rows)

@@ -4,29 +4,38 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import TypeVar
 
 from keras_sda.training.output_folder import read_run
+from keras_sda.training.run_options import RunOptions
 from keras_sda.training.train_options import TrainOptions
 from keras_sda.utils import InvalidInputError
 
+Options = TypeVar("Options", bound=RunOptions)
 
-def resumed_options(output: str | os.PathLike, given: Mapping) -> TrainOptions:
+
+def resumed_options(
+    output: str | os.PathLike,
+    given: Mapping,
+    options_class: type[Options] = TrainOptions,
+) -> Options:
     """Makes the options that continue the run in a folder.
 
-    Use it for `keras-sda train --resume`, where only the folder needs to be named.
-    An option in `given` wins; `train_classifier` then refuses those that differ from
-    the run and would change its result.
+    Use it for `--resume`, where only the folder needs to be named. An option in `given`
+    wins; the run itself then refuses those that differ and would change its result.
 
     Args:
         output: Folder of the interrupted run.
         given: The options that the user has set, by name. May be empty.
+        options_class: Options of the command, such as `PruneOptions`. Defaults to
+            `TrainOptions`.
 
     Returns:
-        `TrainOptions` with `resume=True`.
+        An `options_class` with `resume=True`.
 
     Raises:
-        InvalidInputError: The folder holds no run, its options cannot be read, or
-            `given` holds a name that is not an option.
+        InvalidInputError: The folder holds no run of this command, its options cannot
+            be read, or `given` holds a name that is not an option.
 
     Example:
 
@@ -35,18 +44,18 @@ def resumed_options(output: str | os.PathLike, given: Mapping) -> TrainOptions:
     metrics = train_classifier(options)
     ```
     """
-    names = {field.name for field in dataclasses.fields(TrainOptions)}
+    names = {field.name for field in dataclasses.fields(options_class)}
     unknown = sorted(set(given) - names)
     if unknown:
         raise InvalidInputError(
             f"Unknown option(s) {unknown}. Expected names from: "
             f"{', '.join(sorted(names))}."
         )
-    stored = read_run(pathlib.Path(output))
+    stored = read_run(pathlib.Path(output), options_class.command)
     kept = {name: value for name, value in stored.items() if name in names}
     kept["overwrite"] = False  # it was done when the run began
     try:
-        return TrainOptions(**{**kept, **given, "output": str(output), "resume": True})
+        return options_class(**{**kept, **given, "output": str(output), "resume": True})
     except TypeError as error:
         raise InvalidInputError(
             f"`resume` (--resume): options.json in {output} is damaged ({error}). "

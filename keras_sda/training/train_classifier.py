@@ -26,12 +26,14 @@ from keras_sda.training.part_in_use import PartInUse
 from keras_sda.training.reading_errors import reading_errors
 from keras_sda.training.recipes import RECIPES, default_recipe
 from keras_sda.training.repair_backup import repair_backup
-from keras_sda.training.seed_per_epoch import SeedPerEpoch
 from keras_sda.training.space_guard import SpaceGuard, check_free_space
-from keras_sda.training.stop_on_nan import StopOnNaN
 from keras_sda.training.train_options import TrainOptions
 from keras_sda.training.training_stream import steps_per_epoch, training_stream
-from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils import (
+    SeedPerEpoch,
+    StopOnNaN,
+    atomic_write,
+)
 
 
 def train_classifier(
@@ -131,23 +133,11 @@ class _Run:
 
 
 def _resolve(options, dataset, strategy) -> _Run:
-    shape = dataset.image_shape
-    image_size = options.image_size or (max(32, *shape[:2]) if shape else 224)
+    image_size = options.image_size or dataset.default_size
     name = options.recipe or default_recipe(options.dataset, image_size)
     recipe = RECIPES[name]
     batch_size = options.batch_size or min(recipe.batch_size, dataset.num_train)
-    devices = strategy.num_devices
-    if batch_size % devices:
-        raise InvalidInputError(
-            f"`batch_size` must be a multiple of the {devices} devices. "
-            f"Received: batch_size={batch_size}."
-        )
-    if devices > 1 and keras.backend.backend() == "jax" and dataset.num_test % devices:
-        raise InvalidInputError(
-            f"The {dataset.num_test} test images of {dataset.name!r} cannot be shared "
-            f"evenly by {devices} devices, which the JAX backend needs. Use another "
-            "number of devices or the TensorFlow backend."
-        )
+    strategy.check(batch_size, dataset)
     return _Run(
         recipe_name=name,
         recipe=recipe,

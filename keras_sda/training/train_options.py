@@ -1,27 +1,14 @@
 """Everything that can be chosen about one training run."""
 
 import dataclasses
-import difflib
+from typing import ClassVar
 
-from keras_sda.training.recipes import RECIPES
+from keras_sda.training.run_options import RunOptions, option
 from keras_sda.utils import InvalidInputError
-
-_POSITIVE = {
-    "image_size",
-    "batch_size",
-    "epochs",
-    "learning_rate",
-    "max_train_examples",
-}
-
-
-def _option(default, help_text, choices=None):
-    metadata = {"help": help_text, "choices": choices}
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(RunOptions):
     """The options of `train_classifier`, checked when they are made.
 
     Use it in Python; `keras-sda train` and `applications/train_classifier.py` make
@@ -67,111 +54,66 @@ class TrainOptions:
     'digits'
     """
 
-    model: str = _option(
+    command: ClassVar[str] = "train"
+
+    model: str = option(
         "SDAResNet20", "Network: a constructor of keras_sda.applications."
     )
-    dataset: str = _option(
+    dataset: str = option(
         "digits",
         "digits (built in), a TensorFlow Datasets name such as cifar10, or a folder "
         "with one sub-folder of images per class.",
     )
-    data_dir: str | None = _option(
-        None, "Folder of the prepared TensorFlow Datasets (or set TFDS_DATA_DIR)."
-    )
-    download: bool = _option(False, "Download the dataset when it is absent.")
-    image_size: int | None = _option(
-        None, "Image height and width in pixels. Taken from the dataset if not given."
-    )
-    batch_size: int | None = _option(
-        None, "Images per step over all devices. Taken from the recipe if not given."
-    )
-    epochs: int | None = _option(
-        None, "Passes over the training images. Taken from the recipe if not given."
-    )
-    recipe: str | None = _option(
+    image_size: int | None = option(
         None,
-        "Training recipe. Taken from the dataset if not given.",
-        tuple(RECIPES),
+        "Image height and width in pixels. Taken from the dataset if not given.",
+        positive=True,
     )
-    augmentation: str | None = _option(
+    epochs: int | None = option(
+        None,
+        "Passes over the training images. Taken from the recipe if not given.",
+        positive=True,
+    )
+    augmentation: str | None = option(
         None,
         "Which layers augment the images. Taken from the recipe if not given.",
         ("keras", "keras_cv", "none"),
     )
-    strategy: str = _option(
+    strategy: str = option(
         "none",
         "none: one device. mirrored: every GPU of this machine.",
         ("none", "mirrored"),
     )
-    virtual_devices: int = _option(
+    virtual_devices: int = option(
         0, "With --strategy mirrored: split the CPU into N devices, for trying it out."
     )
-    mixed_precision: str = _option(
+    mixed_precision: str = option(
         "float32",
         "Dtype policy.",
         ("float32", "mixed_bfloat16", "mixed_float16"),
     )
-    depth_attention: bool = _option(
+    depth_attention: bool = option(
         True, "Selective depth attention; off trains the plain trunk."
     )
-    ema: bool | None = _option(
+    ema: bool | None = option(
         None, "Average the weights over the steps. From the recipe if not given."
     )
-    learning_rate: float | None = _option(
-        None, "Highest learning rate. Taken from the recipe if not given."
+    learning_rate: float | None = option(
+        None,
+        "Highest learning rate. Taken from the recipe if not given.",
+        positive=True,
     )
-    weights: str | None = _option(
+    weights: str | None = option(
         None, "Weights to start from: a file, or a name such as imagenet."
     )
-    seed: int = _option(0, "Seed of weights, image order and augmentation.")
-    max_train_examples: int | None = _option(
-        None, "Train on the first N examples, for a quick try."
-    )
-    deterministic: bool | None = _option(
+    deterministic: bool | None = option(
         None,
         "Force repeatable results, also on a GPU, where it may be slower. If not "
         "given, runs on one CPU device are repeatable in every bit.",
     )
-    strict: bool = _option(False, "Stop at a damaged image instead of skipping it.")
-    resume: bool = _option(False, "Continue an interrupted run in --output.")
-    overwrite: bool = _option(False, "Delete an earlier run in --output.")
-    output: str = _option("runs/train", "Folder of the results.")
+    output: str = option("runs/train", "Folder of the results.")
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            choices = field.metadata["choices"]
-            if choices and value is not None and value not in choices:
-                nearest = difflib.get_close_matches(str(value), choices, n=1)
-                hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-                raise InvalidInputError(
-                    f"`{field.name}` must be one of {', '.join(choices)}. "
-                    f"Received: {field.name}={value!r}.{hint}"
-                )
-            if field.name in _POSITIVE and value is not None and not value > 0:
-                raise InvalidInputError(
-                    f"`{field.name}` must be greater than 0. "
-                    f"Received: {field.name}={value!r}."
-                )
-        if not 0 <= self.seed < 2**31:
-            raise InvalidInputError(
-                f"`seed` must be from 0 to {2**31 - 1}. Received: seed={self.seed!r}."
-            )
-        if self.virtual_devices < 0:
-            raise InvalidInputError(
-                "`virtual_devices` must be 0 (off) or the number of devices. "
-                f"Received: virtual_devices={self.virtual_devices!r}."
-            )
-        if self.virtual_devices and self.strategy != "mirrored":
-            raise InvalidInputError(
-                "`virtual_devices` needs `strategy` mirrored (--strategy mirrored). "
-                f"Received: strategy={self.strategy!r}."
-            )
-        if self.resume and self.overwrite:
-            raise InvalidInputError(
-                "`resume` (--resume) and `overwrite` (--overwrite) exclude each other: "
-                "the first keeps the run in `output`, the second deletes it."
-            )
-        for name in ("model", "dataset", "output"):
-            if not getattr(self, name):
-                raise InvalidInputError(f"`{name}` must not be empty.")
+        super().__post_init__()
+        if not self.dataset:
+            raise InvalidInputError("`dataset` must not be empty.")

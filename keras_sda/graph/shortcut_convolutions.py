@@ -1,7 +1,7 @@
 """The projections on the shortcuts of residual blocks."""
 
-from keras_sda.graph import ModelGraph
-from keras_sda.search.convolutions import CONVOLUTIONS
+from keras_sda.graph.convolutions import CONVOLUTIONS
+from keras_sda.graph.model_graph import ModelGraph
 
 
 def shortcut_convolutions(graph: ModelGraph) -> dict[str, str]:
@@ -20,8 +20,7 @@ def shortcut_convolutions(graph: ModelGraph) -> dict[str, str]:
     Example:
 
     >>> import keras
-    >>> from keras_sda.graph import ModelGraph
-    >>> from keras_sda.search.shortcut_convolutions import shortcut_convolutions
+    >>> from keras_sda.graph import ModelGraph, shortcut_convolutions
     >>> model = keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3),
     ...                                     include_top=False)
     >>> found = shortcut_convolutions(ModelGraph(model))

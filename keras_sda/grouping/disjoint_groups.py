@@ -1,0 +1,109 @@
+"""Disjoint groups of all layers of a model at once."""
+
+import collections
+import math
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from keras_sda.graph import ChannelGraph
+from keras_sda.grouping.balanced_groups import choose_num_groups
+from keras_sda.grouping.importance_vectors import importance_vectors
+from keras_sda.grouping.joint_blocks import BlockLayer, joint_blocks
+from keras_sda.grouping.layer_groups import LayerGroups
+from keras_sda.utils import InvalidInputError
+
+# Between one writer and one reader with a large window, each may have a division of its
+# own: they meet in runs of neighbours, which are cheap to move if they are this long.
+_RUN = 8
+
+
+def disjoint_groups(
+    model: keras.Model, rates: Mapping[int, float], seed: int = 0
+) -> dict[int, LayerGroups | str]:
+    """Divides the filters and channels of layers into groups that share nothing.
+
+    Use it through `self_group(balance="disjoint")`. Layers on the same residual stream
+    get the same division of its channels, and so do a convolution and the 1x1
+    convolution that reads it: with divisions of their own, all but one would have to
+    move their channels, which costs more than the groups save. Before larger windows
+    the divisions differ, so that groups exchange what they know, where that leaves
+    runs of at least 8 neighbours.
+
+    Args:
+        model: A functional model without masks.
+        rates: By `id` of a layer the share of its connections to cut.
+        seed: Seed of the starts. Defaults to `0`.
+
+    Returns:
+        By `id` of the layer its `LayerGroups`, or why it cannot have any.
+
+    Example:
+
+    >>> from keras_sda.applications import CIFARResNet20
+    >>> from keras_sda.grouping.disjoint_groups import disjoint_groups
+    >>> model = CIFARResNet20()
+    >>> layer = model.get_layer("stage1_block1_conv1")
+    >>> groups = disjoint_groups(model, {id(layer): 0.5})[id(layer)]
+    >>> int(groups.mask.sum()), groups.mask.size
+    (128, 256)
+
+    Source: an extension of arXiv 2009.13803 of our own.
+    """
+    graph = ChannelGraph(model)
+    records = {id(record.layer): record for record in graph.layers.values()}
+    found: dict[int, LayerGroups | str] = {}
+    counts: dict[int, int] = {}
+    for key, rate in rates.items():
+        channels, filters = records[key].layer.kernel.shape[-2:]
+        try:
+            counts[key] = choose_num_groups(filters, channels, rate, "disjoint")
+        except InvalidInputError as error:
+            found[key] = str(error)
+    for count in sorted(set(counts.values())):
+        keys = [key for key in counts if counts[key] == count]
+        layers = _block_layers(graph, [records[key] for key in keys], count)
+        blocks = joint_blocks(layers, count, seed)
+        for key, layer, (made, read) in zip(keys, layers, blocks, strict=True):
+            found[key] = _groups(layer.vectors, made, read)
+    return found
+
+
+def _block_layers(graph, records, count):
+    sides, uses, is_free = [], collections.Counter(), {}
+    for record in records:
+        kernel = record.layer.kernel
+        made, read = (_place(graph, record.axis_units(kernel, a)) for a in (-1, -2))
+        window, channels = math.prod(kernel.shape[:-2]), len(read[1])
+        sides.append((made, read))
+        uses.update([made[0], read[0]])
+        is_free[read[0]] = window > 1 and channels >= _RUN * count**2
+    layers = []
+    for number, (record, places) in enumerate(zip(records, sides, strict=True)):
+        keys = []
+        for side, (key, _) in enumerate(places):
+            own = key is None or (uses[key] == 2 and is_free.get(key, False))
+            keys.append(("own", number, side) if own else ("tensor", key))
+        vectors = importance_vectors(keras.ops.convert_to_numpy(record.layer.kernel))
+        layers.append(BlockLayer(vectors, *keys, *[slots for _, slots in places]))
+    return layers
+
+
+def _place(graph, units):
+    """Which channel group an axis is as a whole, and the channel at each place."""
+    labels = graph.units.classes[units]
+    for group in graph.groups:
+        if len(labels) == group.num_channels and np.isin(labels, group.classes).all():
+            slots = np.searchsorted(np.sort(group.classes), labels)
+            if len(set(slots.tolist())) == len(slots):
+                return group.index, slots
+    return None, np.arange(len(labels))
+
+
+def _groups(vectors, made, read):
+    # Blocks of one number read each other throughout the model: `pack` uses that.
+    mask = made[:, None] == read[None, :]
+    total = vectors.sum()
+    kept = float(vectors[mask].sum() / total) if total else 1.0
+    return LayerGroups(mask, made.astype("int32"), None, kept)

@@ -1,0 +1,238 @@
+"""Group a model and train it on, at once or in steps."""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import keras
+from absl import logging
+
+from keras_sda.grouping.find_groupable_layers import find_groupable_layers
+from keras_sda.grouping.grouping_report import GroupingReport
+from keras_sda.grouping.grouping_steps import GroupingStep, grouping_steps
+from keras_sda.grouping.self_group import self_group
+from keras_sda.grouping.step_folder import StepFolder
+from keras_sda.utils import InvalidInputError
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTunedGroups:
+    """What `group_and_fine_tune` returns.
+
+    Attributes:
+        model: The masked and fine-tuned model; compiled as `fine_tune` left it, or
+            not compiled where the last step was read from the folder.
+        report: A `GroupingReport` of the groups, as they were when they were made.
+        steps: The `GroupingStep`s that led there.
+    """
+
+    model: keras.Model
+    report: GroupingReport
+    steps: tuple[GroupingStep, ...]
+
+
+def group_and_fine_tune(
+    model: keras.Model,
+    fine_tune: Callable[[keras.Model, int, str], Any],
+    conv_rate: float = 0.7,
+    dense_rate: float = 0.6,
+    scheme: str = "global",
+    local_epochs: int = 20,
+    global_epochs: int = 90,
+    step: float = 0.1,
+    num_groups: int = 16,
+    regroup: str = "once",
+    balance: str | None = None,
+    layers: str | Sequence[str] = "auto",
+    exclude: Collection[str] = (),
+    seed: int = 0,
+    folder: str | os.PathLike | None = None,
+    after_grouping: Callable[[keras.Model, GroupingStep], Any] | None = None,
+    input_shape: Any = None,
+) -> FineTunedGroups:
+    """Cuts connections and lets the model recover, as the published schemes do.
+
+    Use it on a trained network, with a function that trains:
+
+    * `"global"` cuts everything at once and trains the result for `global_epochs`;
+    * `"local"` cuts `step` after `step`, with `local_epochs` in between and at the end;
+    * `"local_global"` does that and then trains for `global_epochs`.
+
+    With a `folder`, every finished step is saved, and a call that was killed is
+    repeated with the same arguments: it goes on after the last step, with the masks
+    that were chosen. Give `fine_tune` a backup of its own to go on inside a step, such
+    as `keras.callbacks.BackupAndRestore` in a folder of the step's name.
+
+    Args:
+        model: The trained model, not changed. What is made of it lives where it does:
+            under `tf.distribute.MirroredStrategy`, all steps run in that strategy.
+        fine_tune: Called as `fine_tune(model, epochs, step_name)` with a model that is
+            not compiled; compiles and trains it in place. Not called where the epochs
+            are 0.
+        conv_rate: Share of the connections that convolutions lose. Defaults to `0.7`.
+        dense_rate: The same for dense layers. Defaults to `0.6`.
+        scheme: `"global"`, `"local_global"` or `"local"`. Defaults to `"global"`.
+        local_epochs: Epochs after each small step. Defaults to `20`, as published.
+        global_epochs: Epochs of the last training. Defaults to `90`, as published.
+        step: Share of the connections per small step. Defaults to `0.1`.
+        num_groups: Groups per layer, see `self_group`. Defaults to `16`.
+        regroup: `"once"` or `"every_step"` (as the authors' code), see `self_group`.
+            Defaults to `"once"`.
+        balance: `None`, `"disjoint"` or `"equal"`, see `self_group`; with
+            `scheme="global"` only. Defaults to `None`.
+        layers: See `self_group`. Defaults to `"auto"`.
+        exclude: Names of layers that get no groups. Defaults to none.
+        seed: Seed of the clustering. Defaults to `0`.
+        folder: Where finished steps are kept. Defaults to `None`: nothing is saved.
+        after_grouping: Called as `after_grouping(model, step)` before the training of
+            each step that groups, for instance to measure what the cut has cost.
+            Defaults to `None`.
+        input_shape: Shape of one image, where the model leaves it open.
+
+    Returns:
+        A `FineTunedGroups`.
+
+    Raises:
+        InvalidInputError: An argument cannot be used, or `folder` holds steps of
+            another model or of other arguments.
+
+    Example:
+
+    >>> from keras_sda.applications import LeNet
+    >>> from keras_sda.grouping import group_and_fine_tune
+    >>> def fine_tune(model, epochs, step):
+    ...     model.compile("sgd", "sparse_categorical_crossentropy")
+    ...     # model.fit(images, labels, epochs=epochs)
+    >>> result = group_and_fine_tune(LeNet(), fine_tune, 0.9, 0.9, global_epochs=1)
+    >>> result.report.macs_after < 0.25 * result.report.macs_before
+    True
+
+    Source: arXiv 2009.13803 (Neural Networks 132, 2020): local, global and
+    local-global fine-tuning.
+    """
+    if balance is not None and scheme != "global":
+        raise InvalidInputError(
+            f"`balance`={balance!r} chooses the number of groups by the rate, so that "
+            "there is nothing to reach in steps: use `scheme`='global', or leave "
+            f"`balance` out. Received: scheme={scheme!r}."
+        )
+    kinds = {
+        entry.kind
+        for entry in find_groupable_layers(model, layers, exclude)
+        if not entry.reason
+    }
+    steps = grouping_steps(
+        scheme, conv_rate, dense_rate, local_epochs, global_epochs, step
+    )
+    if scheme != "global":
+        # A rate that no layer has leads nowhere, nor needs steps.
+        steps = grouping_steps(
+            scheme,
+            conv_rate if "conv" in kinds or not kinds else 0.0,
+            dense_rate if "dense" in kinds or not kinds else 0.0,
+            local_epochs,
+            global_epochs,
+            step,
+        )
+    options = {
+        "num_groups": num_groups,
+        "regroup": regroup,
+        "balance": balance,
+        "layers": layers if isinstance(layers, str) else list(layers),
+        "exclude": list(exclude),
+        "seed": seed,
+    }
+    settings = {"conv_rate": conv_rate, "dense_rate": dense_rate, "scheme": scheme,
+                "local_epochs": local_epochs, "global_epochs": global_epochs,
+                "step": step, **options}  # fmt: skip
+    files = None
+    if folder is not None:
+        files = StepFolder(folder, {**settings, "weights": _digest(model)})
+    with _scope_of(model):
+        current, reports = model, []
+        before = {"conv": 0.0, "dense": 0.0}
+        for number, one in enumerate(steps, 1):
+            rates = {"conv": one.conv_rate, "dense": one.dense_rate}
+            if files and files.is_done(one.name):
+                if one.groups:
+                    reports.append(files.report(one.name))
+                # Only the last finished step is of use.
+                if number == len(steps) or not files.is_done(steps[number].name):
+                    current = files.model(one.name)
+                before = rates
+                continue
+            logging.info("Step %d of %d: %s.", number, len(steps), one.name)
+            if one.groups:
+                current, report = _group(current, rates, before, files, one, {
+                    **options, "input_shape": input_shape})  # fmt: skip
+                reports.append(report)
+                if after_grouping is not None:
+                    after_grouping(current, one)
+            if one.epochs:
+                fine_tune(current, one.epochs, one.name)
+            if files:
+                files.finish(one.name, current)
+            before = rates
+    return FineTunedGroups(current, _joined(reports, settings), tuple(steps))
+
+
+def _group(model, rates, before, files, one, options):
+    """The grouped model of a step and its report; or those of a call before."""
+    if files and files.is_grouped(one.name):
+        return files.grouped_model(one.name), files.report(one.name)
+    # At the rate that they have, layers stay as they are, even where each step
+    # clusters anew; a first step has to say so itself.
+    rates = {
+        kind: 0.0 if before[kind] == rate else rate for kind, rate in rates.items()
+    }
+    result = self_group(model, rates["conv"], rates["dense"], **options)
+    if files:
+        files.save_grouped(one.name, result.model, result.report)
+    return result.model, result.report
+
+
+def _joined(reports: list[GroupingReport], settings: dict) -> GroupingReport:
+    """The last report, with what only the ones before know."""
+    thresholds: dict[str, float] = {}
+    notes: dict[str, str] = {}
+    for report in reports:
+        for row in report.layers:
+            if row.threshold is not None:
+                thresholds[row.name] = row.threshold
+            notes[row.name] = notes.get(row.name) or row.note
+    last = reports[-1]
+    rows = tuple(
+        dataclasses.replace(
+            row, threshold=thresholds.get(row.name), note=notes[row.name]
+        )
+        for row in last.layers
+    )
+    masked = {row.name for row in rows}
+    alone = tuple(x for x in reports[0].left_alone if x.name not in masked)
+    return dataclasses.replace(
+        last,
+        layers=rows,
+        left_alone=alone,
+        warnings=reports[0].warnings,
+        settings=settings,
+    )
+
+
+def _scope_of(model):
+    """Where the variables of the model live."""
+    if keras.backend.backend() == "tensorflow":
+        strategy = getattr(model, "distribute_strategy", None)
+        if strategy is not None and strategy.num_replicas_in_sync > 1:
+            return strategy.scope()
+    return contextlib.nullcontext()
+
+
+def _digest(model):
+    """Tells one trained model from another."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        digest.update(keras.ops.convert_to_numpy(weight).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,394 @@
+"""What grouping made of a model: layer by layer."""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sda.analysis import profile
+from keras_sda.graph import layer_calls
+from keras_sda.grouping.importance_vectors import importance_vectors
+from keras_sda.grouping.published_counts import published_counts
+from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.utils import InvalidInputError, atomic_write
+
+_FORMAT = "keras_sda grouping report, version 1"
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupedLayer:
+    """One masked layer.
+
+    Attributes:
+        name: Name of the layer, with the names of nested models before it.
+        type: Class name.
+        filters, channels: Of the whole kernel.
+        num_groups: Groups that have filters.
+        group_sizes: Filters of each group.
+        group_channels: Channels that each group reads.
+        num_masks: Different masks of filters; more than `num_groups` where
+            regrouping mixed filters with different masks.
+        dead_filters: Filters that read nothing.
+        connections, kept: (Filter, channel) pairs, all and kept.
+        kept_share: `kept / connections`.
+        kept_importance: Share of the L1 mass of the kernel on kept connections.
+        threshold: Importance up to which connections were cut, None if unknown.
+        params_before, params_after: True parameters; after: without what is cut.
+        macs_before, macs_after: True multiply-accumulates of one sample.
+        published_params, published_macs: As the paper counts them, after.
+        note: What differs from what was asked for.
+    """
+
+    name: str
+    type: str
+    filters: int
+    channels: int
+    num_groups: int
+    group_sizes: tuple[int, ...]
+    group_channels: tuple[int, ...]
+    num_masks: int
+    dead_filters: int
+    connections: int
+    kept: int
+    kept_share: float
+    kept_importance: float
+    threshold: float | None
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+    published_params: int
+    published_macs: int
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerLeftAlone:
+    """One layer with a kernel that has no mask.
+
+    Attributes:
+        name: Name of the layer, with the names of nested models before it.
+        type: Class name.
+        reason: Why it has none.
+    """
+
+    name: str
+    type: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupingReport:
+    """What a masked model has left, in true and in published counts.
+
+    Made by `self_group`; `GroupingReport.of` makes one for any masked model, such as a
+    fine-tuned or a loaded one.
+
+    Attributes:
+        model: Name of the model.
+        params_before, params_after: All parameters of the dense model, and those
+            without what the masks cut. Masks and labels are no parameters.
+        macs_before, macs_after: Multiply-accumulates of one sample, likewise.
+        published_params, published_macs: As the paper counts them, after.
+        layers: A `GroupedLayer` for every masked layer, in the order in which they
+            run.
+        left_alone: A `LayerLeftAlone` for every other layer with a kernel.
+        warnings: What the user should know.
+        settings: How the model was made.
+
+    Example:
+
+    >>> from keras_sda.applications import LeNet
+    >>> from keras_sda.grouping import self_group
+    >>> report = self_group(LeNet(), conv_rate=0.9, dense_rate=0.9).report
+    >>> [row.name for row in report.layers]
+    ['stage2_block1_conv1', 'fc1', 'predictions']
+    >>> report.params_before
+    431080
+    """
+
+    model: str
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+    published_params: int
+    published_macs: int
+    layers: tuple[GroupedLayer, ...]
+    left_alone: tuple[LayerLeftAlone, ...] = ()
+    warnings: tuple[str, ...] = ()
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        model: keras.Model,
+        left_alone: Sequence[LayerLeftAlone] = (),
+        thresholds: Mapping[str, float | None] | None = None,
+        notes: Mapping[str, str] | None = None,
+        warnings: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+        input_shape: Any = None,
+    ) -> "GroupingReport":
+        """Reads a masked model.
+
+        Args:
+            model: A model with masked layers.
+            left_alone: Layers without masks, and why. Defaults to none.
+            thresholds: By layer name, what its threshold was. Defaults to none.
+            notes: By layer name, what differs from what was asked for.
+            warnings: What the user should know. Defaults to nothing.
+            settings: How the model was made. Defaults to `{}`.
+            input_shape: Shape of one image, where the model leaves it open.
+
+        Raises:
+            InvalidInputError: No layer has a mask, or the model has no readable graph.
+        """
+        whole = profile(model, input_shape)
+        published = published_counts(model, input_shape=input_shape)
+        costs, layers = {}, {}
+        for call, row in zip(
+            layer_calls(model, input_shape), whole.layers, strict=False
+        ):
+            if not isinstance(call.layer, SelfGrouped):
+                continue
+            name, layer = layers.setdefault(id(call.layer), (call.name, call.layer))
+            params, macs = costs.get(name, (0, 0))
+            costs[name] = params + row.params, macs + (row.macs or 0)
+        if not layers:
+            raise InvalidInputError(
+                f"`model` '{model.name}' has no masked layer. Make a masked model of "
+                "it with grouping.self_group(model)."
+            )
+        rows = tuple(
+            _row(
+                name,
+                layer,
+                costs[name],
+                published.layers[name],
+                (thresholds or {}).get(name),
+                (notes or {}).get(name, ""),
+            )
+            for name, layer in layers.values()
+        )
+        return cls(
+            model=model.name,
+            params_before=whole.params,
+            params_after=whole.params
+            - sum(row.params_before - row.params_after for row in rows),
+            macs_before=whole.macs,
+            macs_after=whole.macs
+            - sum(row.macs_before - row.macs_after for row in rows),
+            published_params=published.params,
+            published_macs=published.macs,
+            layers=rows,
+            left_alone=tuple(left_alone),
+            warnings=tuple(warnings),
+            settings=dict(settings or {}),
+        )
+
+    def to_text(self) -> str:
+        """The totals in a few lines."""
+        kept = sum(row.kept for row in self.layers)
+        connections = sum(row.connections for row in self.layers)
+        lines = [
+            f"{self.model}, self-grouped",
+            f"parameters: {self.params_before:,} -> {self.params_after:,} "
+            f"({_share(self.params_before, self.params_after)}; "
+            f"counted as published: {self.published_params:,})",
+            f"MACs: {self.macs_before:,} -> {self.macs_after:,} "
+            f"({_share(self.macs_before, self.macs_after)}; "
+            f"counted as published: {self.published_macs:,})",
+            f"masked layers: {len(self.layers)}, which keep {kept:,} of "
+            f"{connections:,} connections ({_share(connections, kept)})",
+            f"layers left alone: {len(self.left_alone)}",
+        ]
+        dead = sum(row.dead_filters for row in self.layers)
+        if dead:
+            lines.append(f"filters that read nothing: {dead:,}")
+        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
+
+    def to_json(self) -> str:
+        """Everything, as JSON."""
+        return json.dumps(
+            {"format": _FORMAT, **dataclasses.asdict(self)}, indent=1, default=str
+        )
+
+    def to_csv(self) -> str:
+        """A row per masked layer, one for the total, a row per layer left alone."""
+        text = io.StringIO()
+        names = [field.name for field in dataclasses.fields(GroupedLayer)]
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        for layer in self.layers:
+            row = dataclasses.asdict(layer)
+            for key in ("group_sizes", "group_channels"):
+                row[key] = " ".join(map(str, row[key]))
+            writer.writerow(row)
+        writer.writerow({"name": "Total", **self._totals()})
+        for layer in self.left_alone:
+            writer.writerow(
+                {"name": layer.name, "type": layer.type, "note": layer.reason}
+            )
+        return text.getvalue()
+
+    def to_markdown(self) -> str:
+        """Totals, masked layers and layers left alone, as Markdown tables."""
+        totals = self.to_text().splitlines()
+        lines = [f"# {totals[0]}", "", *(f"* {line}" for line in totals[1:]), ""]
+        header = ["Layer", "Type", "Filters x channels", "Groups (filters: channels)"]
+        header += ["Kept", "Kept importance", "Threshold", "Params", "MACs"]
+        header += ["Params (published)", "MACs (published)", "Note"]
+        lines += ["## Masked layers", "", _line(header), _line(["---"] * len(header))]
+        for row in self.layers:
+            groups = ", ".join(
+                f"{size}: {channels}"
+                for size, channels in zip(
+                    row.group_sizes, row.group_channels, strict=True
+                )
+            )
+            lines.append(
+                _line(
+                    [
+                        row.name,
+                        row.type,
+                        f"{row.filters} x {row.channels}",
+                        f"{row.num_groups} ({groups})",
+                        f"{row.kept_share:.1%}",
+                        f"{row.kept_importance:.1%}",
+                        "-" if row.threshold is None else f"{row.threshold:.4g}",
+                        f"{row.params_before:,} -> {row.params_after:,}",
+                        f"{row.macs_before:,} -> {row.macs_after:,}",
+                        f"{row.published_params:,}",
+                        f"{row.published_macs:,}",
+                        row.note,
+                    ]
+                )  # fmt: skip
+            )
+        if self.left_alone:
+            lines += ["", "## Layers left alone", ""]
+            lines += [_line(["Layer", "Type", "Why"]), _line(["---"] * 3)]
+            lines += [_line([x.name, x.type, x.reason]) for x in self.left_alone]
+        if self.settings:
+            lines += ["", "## Settings", ""]
+            lines += [f"* {key}: {value}" for key, value in self.settings.items()]
+        return "\n".join(lines) + "\n"
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes report.json, report.csv and report.md into a folder."""
+        folder = pathlib.Path(folder)
+        for name, text in (
+            ("report.csv", self.to_csv()),
+            ("report.md", self.to_markdown()),
+            ("report.json", self.to_json() + "\n"),
+        ):
+            with atomic_write(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> "GroupingReport":
+        """Reads the report.json that `save` wrote into a folder.
+
+        Raises:
+            InvalidInputError: There is no report, or it is damaged.
+        """
+        path = pathlib.Path(folder)
+        path = path if path.suffix == ".json" else path / "report.json"
+        if not path.is_file():
+            raise InvalidInputError(
+                f"`folder` {str(folder)!r} holds no report.json. Name a folder that "
+                "`GroupingReport.save` wrote."
+            )
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.pop("format") != _FORMAT:
+                raise ValueError("another format")
+            rows = [
+                GroupedLayer(
+                    **{
+                        **row,
+                        "group_sizes": tuple(row["group_sizes"]),
+                        "group_channels": tuple(row["group_channels"]),
+                    }
+                )
+                for row in content.pop("layers")
+            ]
+            alone = [LayerLeftAlone(**row) for row in content.pop("left_alone")]
+            warnings = tuple(content.pop("warnings"))
+            return cls(
+                layers=tuple(rows),
+                left_alone=tuple(alone),
+                warnings=warnings,
+                **content,
+            )
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InvalidInputError(
+                f"`folder` {str(folder)!r}: {path.name} is damaged or of another "
+                f"version ({error}). Group the model again."
+            ) from error
+
+    def _totals(self):
+        return {
+            "connections": sum(row.connections for row in self.layers),
+            "kept": sum(row.kept for row in self.layers),
+            "dead_filters": sum(row.dead_filters for row in self.layers),
+            **{
+                key: getattr(self, key)
+                for key in (
+                    "params_before",
+                    "params_after",
+                    "macs_before",
+                    "macs_after",
+                    "published_params",
+                    "published_macs",
+                )
+            },
+        }
+
+
+def _row(name, layer, costs, published, threshold, note):
+    mask = keras.ops.convert_to_numpy(layer.mask).T.astype(bool)
+    labels = keras.ops.convert_to_numpy(layer.labels)
+    importance = importance_vectors(keras.ops.convert_to_numpy(layer.kernel))
+    groups, first, sizes = np.unique(labels, return_index=True, return_counts=True)
+    kept, total = int(mask.sum()), importance.sum()
+    window = int(np.prod(layer.kernel.shape[:-2]))
+    params, macs = costs
+    return GroupedLayer(
+        name=name,
+        type=type(layer).__name__,
+        filters=mask.shape[0],
+        channels=mask.shape[1],
+        num_groups=len(groups),
+        group_sizes=tuple(map(int, sizes)),
+        group_channels=tuple(int(mask[index].sum()) for index in first),
+        num_masks=len(np.unique(mask, axis=0)),
+        dead_filters=int((~mask.any(axis=1)).sum()),
+        connections=mask.size,
+        kept=kept,
+        kept_share=kept / mask.size,
+        kept_importance=float(importance[mask].sum() / total) if total else 1.0,
+        threshold=threshold,
+        params_before=params,
+        params_after=params - window * (mask.size - kept),
+        macs_before=macs,
+        macs_after=macs * kept // mask.size,
+        published_params=published[0],
+        published_macs=published[1],
+        note=note,
+    )
+
+
+def _share(before, after):
+    return f"{after / before:.1%}" if before else "-"
+
+
+def _line(cells):
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

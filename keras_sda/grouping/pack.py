@@ -1,0 +1,232 @@
+"""From a masked model to one that computes only what the masks leave."""
+
+import dataclasses
+from typing import Any
+
+import keras
+from absl import logging
+
+from keras_sda.analysis import compare_latency
+from keras_sda.graph import ChannelGraph, clone_edited, layer_calls, uncompiled
+from keras_sda.grouping.order_channels import order_channels
+from keras_sda.grouping.packed_forms import PackedForm, packed_forms
+from keras_sda.grouping.packing_report import PackedLayer, PackingReport
+from keras_sda.grouping.time_forms import FormTimer
+from keras_sda.grouping.trim_unread import trim_unread
+from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.utils import InvalidInputError
+
+_FORMS = ("auto", "lists", "grouped", "dense")
+# A form must beat the dense layer by more than measurements vary.
+_MARGIN = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class PackingResult:
+    """What `pack` returns.
+
+    Attributes:
+        model: The packed model, not compiled.
+        report: A `PackingReport`.
+    """
+
+    model: keras.Model
+    report: PackingReport
+
+
+def pack(
+    model: keras.Model,
+    form: str = "auto",
+    batch_size: int = 1,
+    num_runs: int = 7,
+    input_shape: Any = None,
+) -> PackingResult:
+    """Returns the model to deploy: the same function with the kept weights alone.
+
+    Use it on a masked model after the last training. Channels that nobody reads are
+    removed, channels are reordered so that groups are ranges (the order is folded into
+    the layers that write and read them), and every masked layer becomes one of
+
+    * `"dense"`: the plain Keras layer, with zeros where the mask cuts;
+    * `"grouped"`: a `GroupedConv2D`, where all groups have one size, behind a gather
+      of the channels where their order could not be folded;
+    * `"lists"`: a `PackedConv2D` or `PackedDense`, with a kernel and a list of channels
+      per group; `"lists_8"`, `"lists_4"` and `"lists_2"` join groups to so many, which
+      computes some zeros in exchange for fewer, larger convolutions.
+
+    `"auto"` times these forms of every layer on this device, and keeps the fastest;
+    where the model as a whole does not gain, all layers stay dense. Time it on the
+    device and at the batch size that it will run on.
+
+    Args:
+        model: A masked model, from `self_group`. It is not changed.
+        form: `"auto"`, or `"dense"`, `"grouped"` (lists where the groups are not of one
+            size) or `"lists"` for all layers. Defaults to `"auto"`.
+        batch_size: Images per run when forms are timed. Defaults to `1`.
+        num_runs: Timed rounds per layer. Defaults to `7`.
+        input_shape: Shape of one image, where the model leaves it open.
+
+    Returns:
+        A `PackingResult` with `model`, whose layers have the names of the masked ones,
+        and `report`, which says what became of each layer.
+
+    Raises:
+        InvalidInputError: No layer is masked, or an argument is wrong.
+
+    Example:
+
+    >>> from keras_sda.applications import LeNet
+    >>> from keras_sda.grouping import pack, self_group
+    >>> masked = self_group(LeNet(), conv_rate=0.95, dense_rate=0.95).model
+    >>> pack(masked, form="lists").model.count_params() < 0.1 * masked.count_params()
+    True
+
+    Source: arXiv 2009.13803 (Neural Networks 132, 2020), diverse group convolution.
+    The authors' code masks; packing is ours.
+    """
+    _check(form, batch_size, num_runs)
+    names = _masked_layers(model)
+    trimmed, unread = trim_unread(model)
+    timer = FormTimer(batch_size, num_runs)
+    # An order serves the layers that gain from it; which do is known when all are
+    # timed. So the first choice decides who is asked for the second.
+    chosen, rows = names, {}
+    for _ in range(2 if form == "auto" else 1):
+        ordered = order_channels(trimmed, chosen)
+        forms, rows = _choose(ordered, form, timer, input_shape)
+        chosen = [name for name in names if rows[name].form != "dense"]
+    packed = _build(ordered, forms)
+    latency = None
+    if form == "auto" and chosen:
+        dense = _build(ordered, {})
+        measured = compare_latency(
+            {"dense": dense, "packed": packed},
+            batch_size=batch_size,
+            num_runs=max(num_runs, 11),
+            input_shape=input_shape,
+        )
+        latency = measured.ratios["packed"]
+        if latency >= 1:
+            packed, latency = _build(trimmed, {}), 1.0
+            rows = {
+                name: dataclasses.replace(
+                    row,
+                    form="dense",
+                    computed=row.filters * row.channels,
+                    gathers=False,
+                    reorders=False,
+                    note="the whole model is not faster otherwise",
+                )
+                for name, row in rows.items()
+            }
+    report = PackingReport.compare(
+        model,
+        packed,
+        list(rows.values()),
+        unread=unread,
+        settings={
+            "form": form,
+            "batch_size": batch_size,
+            "latency_ratio_to_dense": latency,
+        },
+        input_shape=input_shape,
+    )
+    logging.info("%s", report.to_text())
+    return PackingResult(packed, report)
+
+
+def _choose(model, form, timer, input_shape):
+    """A form and a row of the report for every masked layer."""
+    records = ChannelGraph(model).layers
+    names = {id(record.layer): record.name for record in records.values()}
+    chosen: dict[int, PackedForm] = {}
+    rows: dict[str, PackedLayer] = {}
+    for call in layer_calls(model, input_shape):
+        layer = call.layer
+        if not isinstance(layer, SelfGrouped) or id(layer) in chosen:
+            continue
+        forms = packed_forms(layer)
+        times: dict[str, float] = {}
+        if form == "auto":
+            times = timer.times_ms(forms, call.input_shapes[0])
+            fastest = min(forms, key=lambda own: times[own.name])
+            if times[fastest.name] > _MARGIN * times["dense"]:
+                fastest = forms[0]
+        else:
+            known = {own.name: own for own in forms}
+            fastest = known.get(form) or known.get("lists") or forms[0]
+        chosen[id(layer)] = fastest
+        name = names[id(layer)]
+        rows[name] = PackedLayer.of(name, layer, fastest, times)
+    return chosen, rows
+
+
+def _build(model, forms):
+    """The model with the chosen forms in place of its masked layers; or dense."""
+    made: dict[int, tuple] = {}
+    form_of: dict[int, PackedForm] = {}
+    steps: dict[int, list] = {}  # once per layer: a shared one is called again
+
+    def chosen(layer):
+        if id(layer) not in form_of:
+            form_of[id(layer)] = forms.get(id(layer)) or packed_forms(layer)[0]
+        return form_of[id(layer)]
+
+    def edit(layer, config):
+        if id(layer) in made:
+            return made[id(layer)][1]
+        new = layer.__class__.from_config(config)
+        if isinstance(layer, SelfGrouped):
+            form = chosen(layer)
+            new = form.layer_class.from_config(form.config)
+            steps[id(new)] = form.steps(new)
+        made[id(layer)] = layer, new
+        return new
+
+    def call(layer, args, kwargs):
+        if id(layer) not in steps:
+            return layer(*args, **kwargs)
+        x = args[0] if args else kwargs["inputs"]
+        for step in steps[id(layer)]:
+            x = step(x)
+        return x
+
+    def weights_of(layer):
+        if isinstance(layer, SelfGrouped):
+            return chosen(layer).weights
+        return layer.weights
+
+    def clone(part):
+        if id(part) not in nested:
+            nested[id(part)] = clone_edited(
+                uncompiled(part), edit, clone, weights_of=weights_of, call=call
+            )
+        return nested[id(part)]
+
+    nested: dict[int, keras.Model] = {}
+    return clone(model)
+
+
+def _masked_layers(model):
+    records = ChannelGraph(model).layers.values()
+    masked = [record for record in records if isinstance(record.layer, SelfGrouped)]
+    if not any(record.layer.is_grouped for record in masked):
+        raise InvalidInputError(
+            f"`model` '{model.name}' is not masked"
+            + (": its layers have no groups yet" if masked else "")
+            + ". Call grouping.self_group(model) first, fine-tune what it returns, and "
+            "pack that."
+        )
+    return [record.name for record in masked]
+
+
+def _check(form, batch_size, num_runs):
+    if form not in _FORMS:
+        raise InvalidInputError(
+            f"`form` must be one of {_FORMS}. Received: form={form!r}."
+        )
+    for name, value in (("batch_size", batch_size), ("num_runs", num_runs)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidInputError(
+                f"`{name}` must be a positive integer. Received: {name}={value!r}."
+            )

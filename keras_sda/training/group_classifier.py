@@ -1,0 +1,330 @@
+"""Self-groups a classifier, trains it on, packs it and writes everything."""
+
+import dataclasses
+import json
+import pathlib
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+from keras_sda.analysis import compare_latency
+from keras_sda.grouping import (
+    GroupingReport,
+    GroupingStep,
+    find_groupable_layers,
+    group_and_fine_tune,
+    pack,
+    plot_group_sizes,
+    published_counts,
+)
+from keras_sda.training.best_weights import copy_without_optimizer
+from keras_sda.training.compression_run import CompressionRun
+from keras_sda.training.fine_tune_classifier import fine_tune_classifier
+from keras_sda.training.group_options import GroupOptions
+from keras_sda.training.history_file import read_history
+from keras_sda.training.open_classifier import is_model_file, open_classifier
+from keras_sda.training.recipes import RECIPES, default_recipe
+from keras_sda.utils import atomic_write, load_model
+
+_WEIGHTS = "weights"
+# As published: twenty local epochs where the last training has ninety.
+_LOCAL_SHARE = 20 / 90
+
+
+def group_classifier(
+    options: GroupOptions, log: Callable[[str], None] = logging.info
+) -> dict:
+    """Groups the filters of a classifier, fine-tunes it and packs it.
+
+    Use it through `keras-sda group` or directly. A run that was killed continues with
+    `resume=True` after the last finished epoch, with the masks that were chosen.
+
+    The folder `options.output` then holds `model.keras` (the masked model, to train
+    on), `packed.keras` (the same function, to deploy), `report.json`, `report.csv`,
+    `report.md` (groups and counts), `packing.json`, `packing.csv`, `packing.md` (what
+    each layer became), `groups.png`, `metrics.json`, `history.csv` and `curves.png`
+    (all trainings), `options.json` and `labels.txt`.
+
+    Args:
+        options: What to group, how far and where to.
+        log: Called with short messages on the course of the run.
+
+    Returns:
+        The contents of `metrics.json`: test accuracy of the whole network
+        (`accuracy_before`), with the last groups before training on
+        (`accuracy_grouped`), of the masked model (`accuracy`) and of the packed one
+        (`accuracy_packed`); parameters and MACs before, as the masks leave them, as
+        the paper counts them and as the packed model has them; latency of the packed
+        model beside the one before.
+
+    Raises:
+        InvalidInputError: An option, the model, the data or the folder cannot be used,
+            a rate leaves a layer without connections, or the training diverged.
+        OSError: The folder cannot be written or the disk is full.
+
+    Example:
+
+    ```python
+    from keras_sda.training import GroupOptions, group_classifier
+
+    options = GroupOptions(model="runs/digits/model.keras", dataset="digits",
+                           fine_tune_epochs=3, output="runs/digits_groups")
+    print(group_classifier(options)["accuracy"])
+    ```
+
+    Source: arXiv 2009.13803 (Neural Networks 132, 2020).
+    """
+    return _GroupRun(options, log).run()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Changes:
+    """The report as `CompressionRun.write` takes it."""
+
+    report: GroupingReport
+    latency: dict[str, Any] | None
+
+    def __getattr__(self, name):
+        return getattr(self.report, name)
+
+
+class _GroupRun(CompressionRun):
+    """One run: the model, its data and its trainings."""
+
+    def prepare(self):
+        options, dataset = self.options, self.dataset
+        self.model, self.size = open_classifier(
+            options.model, dataset, self.strategy, options.image_size
+        )
+        self.layers = options.layers
+        if self.layers != "auto":
+            self.layers = _names(options.layers)
+        # Unknown names are found before anything is trained.
+        find_groupable_layers(self.model, self.layers, _names(options.exclude))
+        self.epochs = {"weights": 0, "local": 0, "global": 0}
+        if dataset is None:
+            return
+        self.recipe_name = options.recipe or default_recipe(options.dataset, self.size)
+        self.recipe = RECIPES[self.recipe_name]
+        self.epochs = self.make_epochs()
+        self.batch_size = options.batch_size or min(
+            self.recipe.batch_size, dataset.num_train
+        )
+        self.strategy.check(self.batch_size, dataset)
+
+    def make_epochs(self) -> dict[str, int]:
+        """Epochs of the three kinds of training."""
+        options = self.options
+        last = _given(options.fine_tune_epochs, self.recipe.epochs)
+        local = round(_LOCAL_SHARE * last) or min(last, 1)
+        whole = 0 if is_model_file(options.model) else self.recipe.epochs
+        return {
+            "weights": _given(options.weight_epochs, whole),
+            "local": 0 if options.scheme == "global" else _given(
+                options.local_epochs, local
+            ),
+            "global": 0 if options.scheme == "local" else last,
+        }  # fmt: skip
+
+    def carry_out(self) -> dict:
+        options = self.options
+        self.train_weights()
+        before = self.measure(self.model, "of the whole network")
+        result = group_and_fine_tune(
+            self.model,
+            self.fine_tune,
+            options.conv_rate,
+            options.dense_rate,
+            options.scheme,
+            self.epochs["local"],
+            self.epochs["global"],
+            num_groups=options.num_groups,
+            regroup=options.regroup,
+            balance=options.balance,
+            layers=self.layers,
+            exclude=_names(options.exclude),
+            seed=options.seed,
+            folder=self.backup / "steps",
+            after_grouping=self.measure_groups,
+        )
+        report = result.report
+        for text in report.warnings:
+            self.log(f"Warning: {text}.")
+        after = self.measure(result.model, "of the masked network")
+        metrics = {}
+        if before:
+            grouped = [x for x in result.steps if x.groups][-1]
+            metrics = {
+                "accuracy_before": before["accuracy"],
+                "accuracy_grouped": self.measured(grouped.name)["accuracy"],
+                "accuracy": after["accuracy"],
+                "loss": after["loss"],
+                "recipe": self.recipe_name,
+                "batch_size": self.batch_size,
+                "image_size": self.size,
+            }
+        rows, marks, steps = self.training_rows(result.steps)
+        whole = published_counts(self.model)
+        metrics |= {
+            "published_params_before": whole.params,
+            "published_params": report.published_params,
+            "published_macs_before": whole.macs,
+            "published_macs": report.published_macs,
+            "masked_layers": len(report.layers),
+            "epochs": self.epochs,
+            "steps": steps,
+            "strategy": self.strategy.description,
+        }
+        packing, latency = self.pack(result.model)
+        plot_group_sizes(report, self.folder / "groups.png")
+        return self.write(
+            result.model, _Changes(report, latency), metrics | packing, rows, marks
+        )
+
+    def train_weights(self) -> None:
+        """The training of the whole network, or its result."""
+        epochs, saved = self.epochs[_WEIGHTS], self.backup / "whole.keras"
+        if not epochs:
+            return
+        if not saved.is_file():
+            self.log(f"Training the whole network, epochs: {epochs}.")
+            rate = self.recipe.learning_rate
+            if is_model_file(self.options.model):
+                rate = self.options.learning_rate  # it was trained before
+            self.fit(self.model, epochs, _WEIGHTS, rate)
+            with atomic_write(saved) as temporary:
+                copy_without_optimizer(self.model).save(temporary)
+        self.model = load_model(saved)
+
+    def fine_tune(self, model, epochs, name) -> None:
+        """The training of one step."""
+        self.log(f"Training on, {name}, epochs: {epochs}.")
+        self.fit(model, epochs, name, self.options.learning_rate)
+        last = self.history(name)[-1]
+        self.log(f"Test accuracy, {name}: {last['val_accuracy']:.2%}.")
+
+    def fit(self, model, epochs, name, rate) -> None:
+        """`fine_tune_classifier` in a folder of the backup."""
+        folder = self.backup / "training" / name
+        # One backup has to stay: a folder without any counts as one without a run.
+        started = sorted(
+            self.backup.glob("training/*/latest.weights.h5*"),
+            key=lambda path: path.stat().st_mtime,
+        )
+        for path in started:
+            newest = started[-1].parent
+            if path.parent not in (newest, folder):
+                path.unlink()
+        fine_tune_classifier(
+            model,
+            self.dataset,
+            self.size,
+            self.recipe,
+            epochs,
+            folder,
+            batch_size=self.batch_size,
+            learning_rate=rate,
+            # Every training has an order of its own.
+            seed=(self.options.seed + zlib.crc32(name.encode())) % 2**31,
+        )
+
+    def measure_groups(self, model: keras.Model, step: GroupingStep) -> None:
+        """The accuracy before the training of a step, kept for a resumed run."""
+        name = f"{step.name}: convolutions {step.conv_rate:.0%}, dense layers "
+        self.log(f"Grouped, {name}{step.dense_rate:.0%}.")
+        measured = self.measure(model, "with these groups, not trained on")
+        if measured:
+            path = self.measured_path(step.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps(measured))
+
+    def measured_path(self, name) -> pathlib.Path:
+        return self.backup / "measured" / f"{name}.json"
+
+    def measured(self, name) -> dict:
+        return json.loads(self.measured_path(name).read_text())
+
+    def history(self, name) -> list[dict]:
+        return read_history(self.backup / "training" / name / "history.csv")
+
+    def training_rows(self, steps) -> tuple[list[dict], dict[int, str], list[dict]]:
+        """Rows of history.csv, marks of curves.png, and a row per step."""
+        rows, marks, found = [], {}, []
+        trainings = [_WEIGHTS, *(step.name for step in steps)]
+        for number, name in enumerate(trainings):
+            history = self.history(name)
+            if history:
+                marks[len(rows) + 1] = name.replace("local_", "")
+            for row in history:
+                rows.append({"training": number, **row, "epoch": len(rows) + 1})
+            if not number:
+                continue
+            step = dataclasses.asdict(steps[number - 1])
+            if self.measured_path(name).is_file():
+                step["accuracy_grouped"] = self.measured(name)["accuracy"]
+            if history:
+                step["accuracy"] = history[-1]["val_accuracy"]
+            found.append(step)
+        return rows, marks, found
+
+    def pack(self, masked) -> tuple[dict, dict | None]:
+        """Writes the packed model; returns its metrics and its latency."""
+        options = self.options
+        if options.form == "none":
+            return {}, None
+        self.log(f"Packing, form {options.form}.")
+        masked = copy_without_optimizer(masked)
+        batch_size = options.latency_batch_size
+        result = pack(masked, options.form, batch_size=batch_size)
+        comparison = compare_latency(
+            {"before": self.model, "packed": result.model}, batch_size=batch_size
+        )
+        times = comparison.results
+        latency = {
+            "ms_before": times["before"].median_ms,
+            "ms_after": times["packed"].median_ms,
+            "ratio": comparison.ratios["packed"],
+            "batch_size": batch_size,
+        }
+        measured = self.measure(result.model, "of the packed network")
+        metrics = {
+            "params_packed": result.report.params_after,
+            "macs_packed": result.report.macs_after,
+            "packed_difference": _difference(masked, result.model),
+            "forms": _counts(row.form for row in result.report.layers),
+        }
+        if measured:
+            metrics["accuracy_packed"] = measured["accuracy"]
+        result.report.save(self.folder)
+        with atomic_write(self.folder / "packed.keras") as temporary:
+            copy_without_optimizer(result.model).save(temporary)
+        return metrics, latency
+
+
+def _difference(masked, packed) -> float:
+    """The largest difference of the outputs for random images."""
+    generator = np.random.default_rng(0)
+    sides = [side or 64 for side in masked.input_shape[1:]]
+    images = generator.uniform(0, 255, (4, *sides)).astype("float32")
+    one, two = (np.asarray(m.predict(images, verbose=0)) for m in (masked, packed))
+    return float(np.abs(one - two).max())
+
+
+def _counts(names) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name in names:
+        found[name] = found.get(name, 0) + 1
+    return found
+
+
+def _names(text):
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _given(value, default):
+    return default if value is None else value

@@ -1,0 +1,73 @@
+"""The classifier that a command works on: a file, or a network by name."""
+
+import pathlib
+
+import keras
+
+from keras_sda.training.build_classifier import build_classifier
+from keras_sda.training.evaluate_classifier import check_classifier
+from keras_sda.training.image_dataset import ImageDataset
+from keras_sda.training.make_strategy import Strategy
+from keras_sda.utils import InvalidInputError, load_model
+
+
+def is_model_file(model: str) -> bool:
+    """Whether an option names a file and not a network."""
+    return model.endswith(".keras") or pathlib.Path(model).exists()
+
+
+def open_classifier(
+    model: str,
+    dataset: ImageDataset | None,
+    strategy: Strategy,
+    image_size: int | None = None,
+) -> tuple[keras.Model, int]:
+    """Loads a saved classifier, or builds a network for a dataset.
+
+    On several devices BatchNormalization counts over all of them.
+
+    Args:
+        model: A `.keras` file, or a name as in `keras-sda list`.
+        dataset: The images, or None.
+        strategy: The devices; call this in its scope.
+        image_size: Height and width for a network. Defaults to those of the images.
+
+    Returns:
+        The model, and the height and width that it takes (0 without a dataset).
+
+    Raises:
+        InvalidInputError: There is no such model, it does not fit the dataset, or a
+            network has no dataset to be built for.
+
+    Example:
+
+    ```python
+    data = load_image_dataset("digits")
+    model, size = open_classifier("CIFARResNet20", data, make_strategy())
+    ```
+    """
+    if is_model_file(model):
+        loaded = load_model(model)
+        if strategy.num_devices > 1 and keras.backend.backend() == "tensorflow":
+            for layer in loaded._flatten_layers():
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.synchronized = True
+        size = check_classifier(loaded, model, dataset) if dataset else 0
+        return loaded, size
+    from keras_sda.applications import get_model
+
+    constructor = get_model(model)
+    if dataset is None:
+        raise InvalidInputError(
+            f"`model` {model!r} is a network without weights: name the `dataset` "
+            "(--dataset) to train it on, or a .keras file."
+        )
+    size = image_size or dataset.default_size
+    built = build_classifier(
+        constructor,
+        size,
+        dataset.channels,
+        len(dataset.class_names),
+        synchronized=strategy.num_devices > 1,
+    )
+    return built, size

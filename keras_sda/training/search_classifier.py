@@ -1,0 +1,233 @@
+"""Searches the widths of a classifier and writes everything to a folder."""
+
+import dataclasses
+import pathlib
+import shutil
+from collections.abc import Callable
+
+import keras
+from absl import logging
+
+from keras_sda.search import ChannelSearch, add_channel_gates
+from keras_sda.search.search_options import check_budget
+from keras_sda.training.best_weights import copy_without_optimizer
+from keras_sda.training.build_classifier import build_classifier
+from keras_sda.training.compression_run import CompressionRun, write_rows
+from keras_sda.training.evaluate_classifier import check_classifier
+from keras_sda.training.evaluation_stream import evaluation_stream
+from keras_sda.training.history_file import HistoryFile, read_history
+from keras_sda.training.part_in_use import PartInUse
+from keras_sda.training.reading_errors import reading_errors
+from keras_sda.training.search_plan import make_search_plan
+from keras_sda.training.search_run_options import SearchOptions
+from keras_sda.training.space_guard import SpaceGuard
+from keras_sda.training.training_stream import steps_per_epoch, training_stream
+from keras_sda.utils import atomic_write, load_model
+
+_TITLES = {
+    "weights": "weights",
+    "architecture": "architecture",
+    "fine_tune": "fine-tuning",
+}
+
+
+def search_classifier(
+    options: SearchOptions, log: Callable[[str], None] = logging.info
+) -> dict:
+    """Learns the widths of a classifier, derives the small one and fine-tunes it.
+
+    Use it through `keras-sda search` or directly. A run that was killed, in any stage,
+    continues with `resume=True` after the last finished epoch and keeps the same
+    channels as if it had not been.
+
+    The folder `options.output` then holds `model.keras` (the derived network, no
+    optimizer), `gated.keras` (the network with its trained gates, for `search.derive`
+    with another threshold), `report.json`, `report.csv`, `report.md`, `report.png`
+    (layers before and after), `search.csv` and `gates.csv` (the course of the
+    architecture stage), `search.png`, `metrics.json`, `history.csv` and `curves.png`
+    (all stages), `options.json`, `labels.txt` and `logs/` for TensorBoard.
+
+    Args:
+        options: What to search, how far and where to.
+        log: Called with short messages on the course of the run.
+
+    Returns:
+        The contents of `metrics.json`: test accuracy of the whole network before the
+        gates learn (`accuracy_before`), of the derived one before
+        (`accuracy_derived`) and after fine-tuning (`accuracy`), parameters and MACs
+        before and after, seconds per stage.
+
+    Raises:
+        InvalidInputError: An option, the model, the data or the folder cannot be used,
+            the budget is out of reach, the training diverged or the network would be a
+            constant.
+        OSError: The folder cannot be written or the disk is full.
+
+    Example:
+
+    ```python
+    from keras_sda.training import SearchOptions, search_classifier
+
+    options = SearchOptions(model="runs/digits/model.keras", dataset="digits",
+                            target_macs=0.5, output="runs/digits_search")
+    print(search_classifier(options)["accuracy"])
+    ```
+
+    Source: arXiv 2103.02126 (Pattern Recognition 126, 2022).
+    """
+    return _SearchRun(options, log).run()
+
+
+class _SearchRun(CompressionRun):
+    """One run of all stages."""
+
+    def prepare(self):
+        options, dataset = self.options, self.dataset
+        is_file = (
+            options.model.endswith(".keras") or pathlib.Path(options.model).exists()
+        )
+        self.model = self._load() if is_file else self._build()
+        self.plan = make_search_plan(options, dataset, self.size, is_file)
+        self.strategy.check(self.plan.batch_size, dataset)
+        self.steps = steps_per_epoch(dataset, self.plan.batch_size)
+        gated = add_channel_gates(
+            self.model,
+            exclude=[name.strip() for name in options.exclude.split(",") if name],
+            residual="joint" if options.residual == "joint" else "exact",
+        )
+        self.search = ChannelSearch(gated, self.backup, seed=options.seed)
+        check_budget(options.target_macs, self.search.cost)
+
+    def _load(self):
+        model = load_model(self.options.model)
+        self.size = check_classifier(model, self.options.model, self.dataset)
+        if self.strategy.num_devices > 1 and keras.backend.backend() == "tensorflow":
+            for layer in model._flatten_layers():
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.synchronized = True
+        return model
+
+    def _build(self):
+        from keras_sda.applications import get_model
+
+        constructor = get_model(self.options.model)
+        self.size = self.options.image_size or self.dataset.default_size
+        return build_classifier(
+            constructor,
+            self.size,
+            self.dataset.channels,
+            len(self.dataset.class_names),
+            synchronized=self.strategy.num_devices > 1,
+        )
+
+    def carry_out(self) -> dict:
+        options, plan, search = self.options, self.plan, self.search
+        if plan.stages["weights"].epochs:
+            self.train("weights", search.train_weights)
+        whole = self.measure(search.gated, "of the whole network")
+        gates = sum(gate.channels for gate in search.gates)
+        self.log(f"{gates} channels have a gate, in {len(search.gates)} layers.")
+        self.train(
+            "architecture",
+            search.learn_architecture,
+            lambda_arch=options.lambda_arch,
+            target_macs=options.target_macs,
+            regularizer=options.regularizer,
+            final_beta=plan.final_beta,
+        )
+        result = search.derive(
+            plan.threshold,
+            "official" if options.residual == "official" else "exact",
+            options.max_half_open,
+        )
+        report = result.report
+        self.log(
+            f"Derived: MACs {report.macs_before:,} -> {report.macs_after:,}, "
+            f"parameters {report.params_before:,} -> {report.params_after:,}."
+        )
+        derived = last = self.measure(result.model, "of the derived network")
+        if plan.stages["fine_tune"].epochs:
+            self.train("fine_tune", search.fine_tune)
+            last = self.measure(result.model, "after fine-tuning")
+        accuracies = {
+            "accuracy_before": whole["accuracy"],
+            "accuracy_derived": derived["accuracy"],
+            "accuracy": last["accuracy"],
+            "loss": last["loss"],
+        }
+        return self.write_result(result, accuracies)
+
+    def train(self, name, train, **arguments):
+        """One stage on the images."""
+        plan, dataset, number = self.plan, self.dataset, list(_TITLES).index(name)
+        epochs = plan.stages[name].epochs
+        self.log(f"Stage {number + 1} of 3, {_TITLES[name]}, epochs: {epochs}.")
+        # Every stage has an order of its own.
+        seed = (self.options.seed + number) % 2**31
+        part = PartInUse()
+
+        def stream(start):
+            return training_stream(
+                dataset, plan.recipe, self.size, plan.batch_size, epochs, seed=seed,
+                start_epoch=start,
+            )  # fmt: skip
+
+        with reading_errors(dataset.name, lambda: part.name, dataset.folder):
+            train(
+                stream,
+                epochs,
+                optimizer=plan.optimizer(name, self.steps),
+                batch_size=plan.batch_size,
+                steps_per_epoch=self.steps,
+                validation_data=evaluation_stream(dataset, self.size, plan.batch_size),
+                callbacks=[
+                    part,
+                    SpaceGuard(self.folder),
+                    # It drops the rows that are repeated by itself.
+                    HistoryFile(self.history(name), epochs),
+                ],
+                **arguments,
+            )
+
+    def history(self, name) -> pathlib.Path:
+        return self.backup / f"history_{name}.csv"
+
+    def write_result(self, result, accuracies) -> dict:
+        search, options = self.search, self.options
+        rows, marks, seconds = [], {}, {}
+        for number, name in enumerate(_TITLES, 1):
+            found = read_history(self.history(name))
+            seconds[name] = round(sum(row["seconds"] for row in found), 1)
+            if found:
+                marks[len(rows) + 1] = _TITLES[name]
+            for row in found:
+                rows.append({"stage": number, **row, "epoch": len(rows) + 1})
+        metrics = {
+            **accuracies,
+            "seconds": seconds,
+            "epochs": {name: x.epochs for name, x in self.plan.stages.items()},
+            "channels_before": sum(gate.channels for gate in search.gates),
+            "channels": sum(map(len, result.kept.values())),
+            "constants": list(result.constants),
+            "recipe": self.plan.recipe_name,
+            "batch_size": self.plan.batch_size,
+            "image_size": self.size,
+            "strategy": self.strategy.description,
+        }
+        names = ("lambda_arch", "target_macs", "regularizer", "residual")
+        chosen = {name: getattr(options, name) for name in names}
+        settings = {
+            **result.report.settings,
+            **{name: value for name, value in chosen.items() if value is not None},
+            "epochs": " + ".join(str(x.epochs) for x in self.plan.stages.values()),
+        }
+        report = dataclasses.replace(result.report, settings=settings)
+        write_rows(self.folder / "search.csv", search.log.rows)
+        write_rows(self.folder / "gates.csv", search.log.gate_rows)
+        search.plot(self.folder / "search.png")
+        with atomic_write(self.folder / "gated.keras") as temporary:
+            copy_without_optimizer(search.gated).save(temporary)
+        logs = self.backup / "architecture" / "logs"
+        if logs.is_dir():
+            shutil.copytree(logs, self.folder / "logs", dirs_exist_ok=True)
+        return self.write(result.model, report, metrics, rows, marks)
