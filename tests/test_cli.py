@@ -57,6 +57,7 @@ def test_help_of_every_command(capsys):
         "list",
         "prune",
         "report",
+        "search",
     ):
         with pytest.raises(SystemExit) as stop:
             cli.main([command, "--help"])

@@ -23,6 +23,7 @@ LEVELS = {
     "analysis": 3,
     "pruning": 4,
     "search": 5,
+    "grouping": 5,
     "training": 6,
     "export": 7,
     "cli": 8,

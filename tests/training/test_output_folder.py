@@ -3,7 +3,12 @@ import json
 
 import pytest
 
-from keras_sda.training import TrainOptions, resumed_options
+from keras_sda.training import (
+    PruneOptions,
+    SearchOptions,
+    TrainOptions,
+    resumed_options,
+)
 from keras_sda.training.output_folder import check_output, claim_output
 from keras_sda.utils import InvalidInputError
 
@@ -93,6 +98,13 @@ def test_resumed_options(run):
         resumed_options(run.output, {"sed": 3})
     with pytest.raises(InvalidInputError, match="exclude each other"):
         resumed_options(run.output, {"overwrite": True})
+
+
+@pytest.mark.parametrize("options_class", [PruneOptions, SearchOptions])
+def test_another_command_does_not_resume(run, options_class):
+    message = f"`keras-sda train`, not of `keras-sda {options_class.command}`"
+    with pytest.raises(InvalidInputError, match=message):
+        resumed_options(run.output, {}, options_class)
 
 
 def test_options_after_overwrite_and_with_damage(run, tmp_path):

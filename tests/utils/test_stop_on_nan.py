@@ -2,8 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_sda.training.stop_on_nan import StopOnNaN
-from keras_sda.utils import InvalidInputError
+from keras_sda.utils import InvalidInputError, StopOnNaN
 
 ONES = np.ones((8, 3), "float32"), np.ones((8, 2), "float32")
 

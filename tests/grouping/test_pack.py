@@ -1,0 +1,409 @@
+"""Packed models compute what the masked ones do, and their reports are true."""
+
+import json
+import types
+import unittest.mock
+
+import keras
+import numpy as np
+import pytest
+from export.export_checks import run_export_test, with_telling_outputs
+from grouping.pack_checks import (
+    cut_at_random,
+    layer_names,
+    pack_with_made_up_times,
+    run_pack_test,
+)
+from pruning.surgery_checks import flat_outputs, random_inputs, randomize
+from pruning.zoo import conv, head, image_model
+from pruning.zoo_structures import TOPOLOGIES
+
+from keras_sda import applications
+from keras_sda.grouping import PackingReport, find_groupable_layers, pack, self_group
+from keras_sda.grouping.packed_forms import packed_forms
+from keras_sda.grouping.time_forms import FormTimer
+from keras_sda.grouping.trim_unread import trim_unread
+from keras_sda.layers import (
+    GatherChannels,
+    GroupedConv2D,
+    PackedConv2D,
+    PackedDense,
+    SelfGroupedConv2D,
+)
+from keras_sda.utils import InvalidInputError
+
+layers = keras.layers
+# Keras cannot load the original either.
+NOT_LOADABLE = ("layer_shared_between_models",)
+
+
+def groupable(model):
+    return [x.name for x in find_groupable_layers(model) if not x.reason]
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_zoo(name):
+    """Random masks, with filters that read nothing and channels that nobody reads."""
+    model = TOPOLOGIES[name]()
+    if not groupable(model):
+        pytest.skip("no layer of it can have groups")
+    run_pack_test(model, ("lists", "auto"), prepare=cut_at_random)
+
+
+@pytest.mark.parametrize(
+    "name",
+    "residual concat flatten_dense nested_shared shared_layers squeeze_excite_layer "
+    "depthwise split_res2net two_inputs dictionaries".split(),
+)
+def test_zoo_saved_and_exported(name, tmp_path):
+    run_pack_test(TOPOLOGIES[name](), ("lists", "grouped"), tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize("balance", ["disjoint", "equal"])
+@pytest.mark.parametrize("name", ["residual", "concat", "nested", "shared_layers"])
+def test_zoo_balanced(name, balance):
+    run_pack_test(TOPOLOGIES[name](), conv_rate=0.5, dense_rate=0, balance=balance)
+
+
+def dense_network():
+    """Every block reads what all before it made."""
+
+    def body(x):
+        x = conv(x, 8)
+        for _ in range(3):
+            x = layers.Concatenate()([x, conv(conv(x, 8, size=1), 4)])
+        return conv(layers.AveragePooling2D()(x), 10)
+
+    return image_model(body)
+
+
+@pytest.mark.parametrize("options", [{}, {"regroup": "every_step", "steps": 4}])
+def test_dense_network(options, tmp_path):
+    masked, results = run_pack_test(
+        dense_network(), conv_rate=0.7, tmp_path=tmp_path, **options
+    )
+    rows = results["lists"].report.layers
+    if options:  # filters of one group came to have other masks
+        assert max(row.num_groups for row in rows) > 3
+    else:
+        assert max(row.num_groups for row in rows) <= 3
+
+
+def test_le_net(tmp_path):
+    """Flattened maps, and layers that leave little."""
+    model = applications.LeNet(classifier_activation=None)
+    options = {"conv_rate": 0.95, "dense_rate": 0.95, "num_groups": 16}
+    masked, results = run_pack_test(
+        model, ("lists", "auto"), tmp_path=tmp_path, **options
+    )
+    packed, report = results["lists"].model, results["lists"].report
+    assert type(packed.get_layer("fc1")) is PackedDense
+    assert type(packed.get_layer("stage2_block1_conv1")) is PackedConv2D
+    assert report.unread > 0
+    assert packed.count_params() < 0.06 * model.count_params()
+    # Every channel that the report counts is gone from a kernel.
+    before = sum(masked.get_layer(n).kernel.shape[-1] for n in KERNELS)
+    after = sum(number_of_filters(packed.get_layer(n)) for n in KERNELS)
+    assert before - after == report.unread
+
+
+KERNELS = ("stem_conv", "stage2_block1_conv1", "fc1", "predictions")
+
+
+def number_of_filters(layer):
+    if isinstance(layer, (PackedConv2D, PackedDense)):
+        return layer.num_filters
+    return layer.kernel.shape[-1]
+
+
+def test_unread_channels_go_through_the_network():
+    """What only an unread channel reads is unread; norms and readers follow."""
+    model = image_model(lambda x: conv(conv(conv(x, 6, name="a"), 5, name="b"), 4))
+    randomize(model)
+    masked = self_group(model, 0.3, 0.3, num_groups=2).model
+    last = masked.get_layer("predictions")
+    third = next(x for x in masked.layers[::-1] if isinstance(x, SelfGroupedConv2D))
+    last.set_groups(np.ones(last.mask.shape))
+    mask = np.ones((5, 4))
+    mask[[0, 3]] = 0  # two filters of b
+    third.set_groups(mask)
+    mask = np.zeros((6, 5))
+    mask[:, [0, 3]] = 1  # four of a are read by these two only
+    mask[[1, 2]] = 1
+    masked.get_layer("b").set_groups(mask)
+    trimmed, count = trim_unread(masked)
+    assert count == 2 + 4
+    assert trimmed.get_layer("a").kernel.shape[-1] == 2
+    assert trimmed.get_layer("b").kernel.shape[-2:] == (2, 3)
+    assert tuple(trimmed.get_layer("b").mask.shape) == (2, 3)
+    assert trimmed.get_layer("b_bn").gamma.shape == (3,)
+    _, results = run_pack_test(None, ("lists",), masked=masked)
+    assert results["lists"].report.unread == 6
+    assert trim_unread(trimmed) == (trimmed, 0)
+
+
+def test_residual_channels_count_once_per_writer():
+    def body(x):
+        x = conv(x, 6, name="a")
+        x = layers.Add()([x, conv(x, 6, name="b")])
+        return conv(x, 4, name="c")
+
+    model = image_model(body)
+    randomize(model)
+    masked = self_group(model, 0.3, 0.0, num_groups=2).model
+    for name in ("b", "c"):
+        layer = masked.get_layer(name)
+        mask = np.ones(layer.mask.shape)
+        mask[2] = 0
+        layer.set_groups(mask)
+    assert trim_unread(masked)[1] == 2
+    masked.get_layer("b").set_groups(np.tri(6))  # b still reads channel 2
+    assert trim_unread(masked)[1] == 0
+
+
+def test_a_layer_without_connections_is_a_constant():
+    """It stays as it is, and so does one channel of what it reads."""
+    model = image_model(lambda x: conv(conv(conv(x, 6), 5, name="b"), 4))
+
+    def silence(masked):
+        layer = masked.get_layer("b")
+        layer.set_groups(np.zeros(layer.mask.shape), np.arange(5) % 2)
+
+    _, results = run_pack_test(model, prepare=silence)
+    for result in results.values():
+        row = next(row for row in result.report.layers if row.name == "b")
+        assert (row.form, row.channels, row.kept) == ("dense", 1, 0)
+        assert result.report.unread == 5
+
+
+def test_shared_layer_between_gathers():
+    """A grouped convolution called twice has one gather, called twice."""
+
+    def body(x):
+        x = conv(x, 8)
+        shared = layers.Conv2D(8, 3, padding="same", name="shared")
+        y = layers.Multiply()([shared(x), layers.ReLU()(shared(layers.ReLU()(x)))])
+        return conv(y, 4)
+
+    model = image_model(body)
+
+    def scatter(masked):
+        blocks = np.array([0, 1, 0, 1, 1, 0, 1, 0])
+        other = np.array([0, 0, 1, 1, 0, 1, 0, 1])
+        layer = masked.get_layer("shared")
+        layer.set_groups(blocks[:, None] == other, other)
+        # The order of its channels is that of the stem's other, larger reader.
+
+    masked, results = run_pack_test(model, ("grouped", "auto"), prepare=scatter)
+    packed = results["grouped"].model
+    assert type(packed.get_layer("shared")) is GroupedConv2D
+    assert packed.get_layer("shared").groups == 2
+    # As the timer runs it, with nothing folded: both gathers are there.
+    form = next(f for f in packed_forms(masked.get_layer("shared")) if f.gather)
+    assert form.name == "grouped" and form.order
+    from keras_sda.grouping.pack import _build
+
+    inner = {id(masked.get_layer("shared")): form}
+    unordered = _build(masked, inner)
+    assert layer_names(unordered).count("shared_input_order") == 1
+    assert layer_names(unordered).count("shared_output_order") == 1
+    x = random_inputs(masked)
+    np.testing.assert_allclose(
+        flat_outputs(unordered, x)[0], flat_outputs(masked, x)[0], atol=1e-5
+    )
+
+
+def test_layer_names_that_packing_could_take():
+    """Derived models have gathers of their own."""
+
+    def body(x):
+        x = conv(x, 8)
+        x = GatherChannels([7, 0, 1, 2, 3, 4], name="b_gather")(x)
+        return conv(conv(x, 6, name="b"), 4)
+
+    run_pack_test(image_model(body), conv_rate=0.5, dense_rate=0, balance="disjoint")
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_dtype_policies_survive(policy):
+    keras.config.set_dtype_policy(policy)
+    model = image_model(lambda x: conv(conv(conv(x), 8)))
+    keras.config.set_dtype_policy("float32")
+    _, results = run_pack_test(model, ("lists", "grouped"), tolerance=0.05)
+    for result in results.values():
+        for layer in result.model.layers[1:]:
+            assert layer.compute_dtype == policy[6:]
+
+
+def test_classifier_is_exported(tmp_path):
+    """Signatures without this package, with folded normalization."""
+
+    def body(x):
+        x = conv(x, 8, activation="relu")
+        return layers.Add()([x, conv(conv(x, 8, activation="relu"), 8)])
+
+    x = keras.Input((16, 16, 3))
+    y = layers.GlobalAveragePooling2D()(body(x))
+    y = layers.Dense(4, activation="softmax", name="predictions")(y)
+    model = keras.Model(x, y)
+    randomize(model)
+    masked = self_group(model, 0.6, 0.25, num_groups=4).model
+    packed = pack(masked, form="lists").model
+    images = random_inputs(masked)
+    expected = flat_outputs(masked, images)[0]
+    np.testing.assert_allclose(flat_outputs(packed, images)[0], expected, atol=1e-5)
+    model = self_group(with_telling_outputs(model), 0.6, 0.0, num_groups=4).model
+    run_export_test(
+        pack(model, form="lists").model, tmp_path, clients=("load_client.py",)
+    )
+
+
+def masked_network():
+    model = image_model(lambda x: conv(conv(conv(x, 8), 8), 8))
+    randomize(model)
+    return self_group(model, 0.6, 0.5, num_groups=4).model
+
+
+def test_auto_takes_what_is_faster_only():
+    masked = masked_network()
+    for seed in range(4):
+        result = pack_with_made_up_times(masked, "auto", seed=seed)
+        for row in result.report.layers:
+            if row.form != "dense":
+                assert row.ms[row.form] <= 0.95 * row.ms["dense"]
+                assert row.ms[row.form] == min(row.ms.values())
+        assert result.report.settings["latency_ratio_to_dense"] in (None, 0.5)
+
+
+@pytest.mark.parametrize("factor, form", [(0.96, "dense"), (0.9, "lists")])
+def test_auto_needs_a_margin(factor, form):
+    compared = types.SimpleNamespace(ratios={"packed": 0.9})
+    with (
+        unittest.mock.patch.object(
+            FormTimer,
+            "times_ms",
+            lambda self, forms, shape: {
+                f.name: {"dense": 1.0, "lists": factor}.get(f.name, 2.0) for f in forms
+            },
+        ),
+        unittest.mock.patch(
+            "keras_sda.grouping.pack.compare_latency", lambda *a, **k: compared
+        ),
+    ):
+        report = pack(masked_network()).report
+    assert {row.form for row in report.layers} == {form}
+
+
+def test_auto_takes_it_back_where_the_whole_model_is_slower():
+    masked = masked_network()
+    kept = pack_with_made_up_times(masked, "auto", ratio=0.99).report
+    assert any(row.form != "dense" for row in kept.layers)
+    result = pack_with_made_up_times(masked, "auto", ratio=1.2)
+    for row in result.report.layers:
+        assert row.form == "dense" and "whole model" in row.note
+        assert row.computed == row.filters * row.channels and not row.gathers
+    assert result.report.settings["latency_ratio_to_dense"] == 1.0
+    assert result.report.macs_after == result.report.macs_before
+    x = random_inputs(masked)
+    np.testing.assert_allclose(
+        flat_outputs(result.model, x)[0], flat_outputs(masked, x)[0], atol=1e-5
+    )
+
+
+def test_auto_with_a_clock():
+    """The forms really run; which is fastest is not asserted."""
+    masked = masked_network()
+    result = pack(masked, batch_size=2, num_runs=1)
+    for row in result.report.layers:
+        assert set(row.ms) >= {"dense", "lists"} and min(row.ms.values()) > 0
+        assert row.ms[row.form] <= row.ms["dense"]
+    assert result.report.settings["batch_size"] == 2
+    x = random_inputs(masked)
+    np.testing.assert_allclose(
+        flat_outputs(result.model, x)[0], flat_outputs(masked, x)[0], atol=1e-5
+    )
+
+
+def test_open_input_shape():
+    x = keras.Input((None, None, 3))
+    model = keras.Model(x, head(conv(conv(x, 8), 8)))
+    randomize(model)
+    masked = self_group(model, 0.6, 0.0, num_groups=4, input_shape=(16, 16, 3)).model
+    with pytest.raises(InvalidInputError, match="input_shape"):
+        pack(masked, form="lists")
+    result = pack(masked, num_runs=1, input_shape=(16, 16, 3))
+    images = np.random.default_rng(0).normal(size=(2, 12, 20, 3)).astype("f")
+    np.testing.assert_allclose(result.model(images), masked(images), atol=1e-5)
+
+
+def test_same_work_is_timed_once():
+    masked = masked_network()
+    timer, runs = FormTimer(1, 1), []
+    timer._measure = lambda forms, shape: runs.append(shape) or {"dense": 1.0}
+    first, second = (
+        packed_forms(layer)
+        for layer in masked.layers
+        if isinstance(layer, SelfGroupedConv2D)
+    )
+    timer.times_ms(first, (8, 8, 8))
+    timer.times_ms(first, (8, 8, 8))
+    assert len(runs) == 1
+    timer.times_ms(first, (4, 4, 8))
+    assert len(runs) == 2
+    timer.times_ms(second, (8, 8, 8))
+    assert len(runs) == 2 + ([f.key for f in first] != [f.key for f in second])
+
+
+def test_report_file(tmp_path):
+    report = pack_with_made_up_times(masked_network(), "auto").report
+    report.save(tmp_path)
+    assert PackingReport.load(tmp_path) == report
+    report.save(tmp_path, "other")
+    assert PackingReport.load(tmp_path / "other.json") == report
+    names = {"packing", "other"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        f"{name}.{ending}" for name in names for ending in ("json", "csv", "md")
+    }
+    text = (tmp_path / "packing.md").read_text()
+    row = report.layers[0]
+    assert f"| {row.name} | {row.form} | {row.filters} x {row.channels} |" in text
+    assert f"| {row.ms['dense']} | {row.ms[row.form]} |" in text
+    assert "latency beside all layers dense: 0.500" in report.to_text()
+    for content in ("{", json.dumps({"format": "other"}), "[]"):
+        (tmp_path / "packing.json").write_text(content)
+        with pytest.raises(InvalidInputError, match="no packing report"):
+            PackingReport.load(tmp_path)
+    with pytest.raises(InvalidInputError, match="no packing report"):
+        PackingReport.load(tmp_path / "nothing")
+
+
+def test_a_model_that_is_not_masked():
+    model = applications.LeNet()
+    with pytest.raises(InvalidInputError, match="not masked. Call grouping.self_group"):
+        pack(model)
+    masked = self_group(model, 0.5, 0.5).model
+    packed = pack(masked, form="lists").model
+    with pytest.raises(InvalidInputError, match="not masked"):
+        pack(packed)
+    for layer in masked.layers:
+        if hasattr(layer, "set_groups"):
+            layer.set_groups(
+                np.ones(layer.mask.shape), np.zeros(layer.labels.shape, int)
+            )
+    with pytest.raises(InvalidInputError, match="have no groups yet"):
+        pack(masked)
+
+
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ({"form": "fast"}, "`form` must be one of"),
+        ({"form": None}, "`form`"),
+        ({"batch_size": 0}, "`batch_size` must be a positive integer"),
+        ({"batch_size": True}, "`batch_size`"),
+        ({"num_runs": 1.5}, "`num_runs`"),
+    ],
+)
+def test_bad_arguments(options, text):
+    with pytest.raises(InvalidInputError, match=text):
+        pack(applications.LeNet(), **options)

@@ -1,0 +1,100 @@
+"""The program of the published groupings, on JAX with TensorFlow absent."""
+
+import csv
+import pathlib
+
+import numpy as np
+import pytest
+
+PROGRAM = """
+import importlib.util, sys
+from importlib.machinery import PathFinder
+class Hidden(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = ("tensorflow", "tensorflow_datasets", "tensorboard", "keras_cv")
+        if name.split(".")[0] not in hidden:
+            return PathFinder.find_spec(name, path, target)
+sys.meta_path[sys.meta_path.index(PathFinder)] = Hidden
+sys.path.insert(0, {tests!r})
+from absl import flags
+from training.tiny_search_run import tiny_classifier
+spec = importlib.util.spec_from_file_location("self_group_program", {program!r})
+program = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(program)
+program.get_model = lambda name: tiny_classifier
+flags.FLAGS(["program", *{words!r}])
+# Killed, as it were, when the second rate is to be packed.
+pack, calls = program.pack, []
+def fails(*arguments):
+    calls.append(1)
+    if len(calls) == 2:
+        raise RuntimeError("stop")
+    return pack(*arguments)
+program.pack = fails
+try:
+    program.run(flags.FLAGS)
+except RuntimeError:
+    print("stopped")
+first = program.run(flags.FLAGS)
+again = program.run(flags.FLAGS)
+assert "tensorflow" not in sys.modules and again == first
+print("rows", len(first), "packed", len(calls))
+"""
+
+
+def test_groups_arrays_without_tensorflow(run_python, tmp_path):
+    pytest.importorskip("jax")
+    root = pathlib.Path(__file__).parents[1]
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 10, 120)
+    images = generator.integers(0, 90, (120, 32, 32, 1)).astype("uint8")
+    for image, label in zip(images, labels, strict=True):
+        image[3 * label : 3 * label + 3] += 150
+    path = tmp_path / "bars.npz"
+    np.savez(
+        path, x_train=images[:80], y_train=labels[:80], x_test=images[80:],
+        y_test=labels[80:],
+    )  # fmt: skip
+    words = [
+        f"--output={tmp_path / 'run'}", f"--arrays={path}", "--train_epochs=2",
+        "--fine_tune_epochs=1", "--batch_size=16", "--rates=0.75,0.5/0.4",
+    ]  # fmt: skip
+    program = PROGRAM.format(
+        tests=str(root / "tests"),
+        program=str(root / "applications" / "self_group.py"),
+        words=words,
+    )
+    output = run_python(program, env={"KERAS_BACKEND": "jax"}).stdout
+    assert "stopped" in output and "rows 2 packed 3" in output
+    # The whole network is trained once, the second rate is not trained again.
+    assert output.count("Epoch 1/2") == 1 and output.count("Epoch 1/1") == 2
+    with (tmp_path / "run" / "results.csv").open() as file:
+        one, two = csv.DictReader(file)
+    assert one["published_accuracy"] == "0.954"
+    assert one["published_params_millions"] == "1.71"
+    assert two["published_accuracy"] == ""
+    assert [row["conv_rate"] for row in (one, two)] == ["0.75", "0.5"]
+    assert two["dense_rate"] == "0.4"
+    for row in (one, two):
+        assert row["train_images"] == "80" and row["test_images"] == "40"
+        assert row["accuracy"] == row["accuracy_packed"]
+        assert int(row["macs_packed"]) <= int(row["macs"]) < int(row["macs_whole"])
+    folder = tmp_path / "run" / "0.75_0.75_global"
+    assert {path.name for path in folder.iterdir()} == {
+        "groups.png", "model.keras", "packed.keras", "packing.csv", "packing.json",
+        "packing.md", "report.csv", "report.json", "report.md",
+    }  # fmt: skip
+
+
+def test_bad_flags_are_one_line(run_python, tmp_path):
+    program = pathlib.Path(__file__).parents[1] / "applications" / "self_group.py"
+    np.savez(tmp_path / "bad.npz", x_train=np.zeros(3))
+    for words, text in (
+        (["--rates=70"], "For 70 % give 0.7"),
+        ([f"--arrays={tmp_path / 'bad.npz'}"], "does not hold"),
+    ):
+        result = run_python([program, *words], {"KERAS_BACKEND": "jax"}, check=False)
+        (line,) = result.stderr.strip().splitlines()[-1:]
+        assert result.returncode == 2 and text in line, result.stderr
+        assert "Traceback" not in result.stderr
