@@ -15,15 +15,22 @@ Without --start the networks are trained first, as benchmarks/cifar10_resnet20.p
 Writes a row per run to benchmarks/results/cifar10_pruning.csv and keeps those that are
 there, so an interrupted benchmark goes on when it is started again (rows of other
 --epochs, --train_images or --macs are runs of their own).
+
+    python benchmarks/cifar10_pruning.py --latency_only --start plain.keras sda.keras
+
+does nothing but time the rows that are there once more, on a machine that is idle by
+now: it prunes the trained networks again as each row says, without fine-tuning, which
+changes no width, and writes the new latencies into the row. A row of another device or
+of other versions, or whose network comes out different, stops it.
 """
 
 import argparse
-import csv
 import pathlib
 import time
 
 import keras
 import numpy as np
+import rows
 
 from keras_sda.analysis import compare_latency, profile
 from keras_sda.analysis.inference_step import device_name, versions
@@ -39,9 +46,9 @@ from keras_sda.training import (
     training_stream,
 )
 from keras_sda.training.make_deterministic import make_deterministic
-from keras_sda.utils import atomic_write, load_model
+from keras_sda.utils import load_model
 
-RESULT = pathlib.Path(__file__).parent / "results" / "cifar10_pruning.csv"
+RESULT = rows.RESULTS / "cifar10_pruning.csv"
 NETWORKS = {"ResNet20": False, "SDAResNet20": True}
 BATCH_SIZE = 128
 LATENCY_BATCH_SIZE = 8
@@ -79,20 +86,9 @@ def run(name, path, criterion, seed, data, options):
     model = load_model(path)
     before = whole_accuracy(path, data)
     began = time.perf_counter()
-    if criterion == "none":
-        small = load_model(path)
-    else:
-        images = training_stream(
-            data, RECIPES["cifar"], 32, 64, epochs=1, seed=seed, augmentation="none"
-        ).take(max(options.importance_images // 64, 1))
-        small = prune(
-            model,
-            macs=options.macs,
-            importance=criterion,
-            data=list(data_batches(images, model)),
-            loss="categorical_crossentropy",
-            seed=seed,
-        ).model
+    small = pruned_model(
+        path, model, criterion, seed, data, options.macs, options.importance_images
+    )
     pruning_seconds = time.perf_counter() - began
     pruned = before
     if criterion != "none":
@@ -112,15 +108,10 @@ def run(name, path, criterion, seed, data, options):
     )
     after = history[-1]["val_accuracy"]
     whole, left = profile(model), profile(small)
-    latency = compare_latency(
-        {"whole": model, "small": small},
-        batch_size=LATENCY_BATCH_SIZE,
-        num_runs=options.runs,
-    )
+    latency = latency_columns(model, small, options.runs)
     for backup in folder.iterdir():
         backup.unlink()
     folder.rmdir()
-    low, high = latency.ratio_iqrs["small"]
     return {
         "network": name,
         "criterion": criterion,
@@ -136,20 +127,104 @@ def run(name, path, criterion, seed, data, options):
         "macs": left.macs,
         "params_before": whole.params,
         "params": left.params,
-        "latency_ms_before": round(latency.results["whole"].median_ms, 3),
-        "latency_ms": round(latency.results["small"].median_ms, 3),
-        "latency_ratio": round(latency.ratios["small"], 4),
-        "latency_ratio_low": round(low, 4),
-        "latency_ratio_high": round(high, 4),
-        "latency_batch_size": LATENCY_BATCH_SIZE,
+        **latency,
         "batch_size": BATCH_SIZE,
         "learning_rate": options.learning_rate,
         "importance_images": options.importance_images,
         "pruning_seconds": round(pruning_seconds, 1),
         "dtype": "float32",
+        **circumstances(),
+    }
+
+
+def pruned_model(path, model, criterion, seed, data, macs, importance_images):
+    """A pruned copy of a trained network; `none` is the copy alone."""
+    if criterion == "none":
+        return load_model(path)
+    images = training_stream(
+        data, RECIPES["cifar"], 32, 64, epochs=1, seed=seed, augmentation="none"
+    ).take(max(importance_images // 64, 1))
+    return prune(
+        model,
+        macs=macs,
+        importance=criterion,
+        data=list(data_batches(images, model)),
+        loss="categorical_crossentropy",
+        seed=seed,
+    ).model
+
+
+def latency_columns(model, small, runs):
+    result = compare_latency(
+        {"whole": model, "small": small}, batch_size=LATENCY_BATCH_SIZE, num_runs=runs
+    )
+    low, high = result.ratio_iqrs["small"]
+    return {
+        "latency_ms_before": round(result.results["whole"].median_ms, 3),
+        "latency_ms": round(result.results["small"].median_ms, 3),
+        "latency_ratio": round(result.ratios["small"], 4),
+        "latency_ratio_low": round(low, 4),
+        "latency_ratio_high": round(high, 4),
+        "latency_batch_size": LATENCY_BATCH_SIZE,
+    }
+
+
+def circumstances():
+    return {
         "device": device_name(),
         "versions": " ".join(f"{k} {v}" for k, v in versions().items()),
     }
+
+
+def time_again(paths, options):
+    """Replaces the latencies of all rows, one after the other."""
+    table = rows.read_rows(options.output)
+    here = circumstances()
+    for row in table:
+        there = {column: row[column] for column in here}
+        if there != here:
+            raise SystemExit(
+                f"{options.output}: {label(row)} was measured elsewhere, with {there}; "
+                f"this is {here}. Its other columns would not fit new latencies."
+            )
+    datasets = {}
+    for row in table:
+        count = int(row["train_images"])
+        if count not in datasets:
+            datasets[count] = load_image_dataset(
+                "cifar10", options.data_dir, max_train_examples=count
+            )
+        path, seed = paths[row["network"]], int(row["seed"])
+        keras.utils.set_random_seed(seed)
+        model = load_model(path)
+        small = pruned_model(
+            path,
+            model,
+            row["criterion"],
+            seed,
+            datasets[count],
+            float(row["target_macs"]),
+            int(row["importance_images"]),
+        )
+        for column, value in (
+            ("macs_before", profile(model).macs),
+            ("macs", profile(small).macs),
+            ("params", profile(small).params),
+        ):
+            if int(row[column]) != value:
+                raise SystemExit(
+                    f"{label(row)} has {column}={row[column]}, and {value} now: "
+                    "--start must name the trained networks of these rows."
+                )
+        before = row["latency_ratio"]
+        row |= latency_columns(model, small, options.runs)
+        rows.write_rows(table, options.output)
+        print(f"{label(row)}: latency {before} -> {row['latency_ratio']}", flush=True)
+        keras.backend.clear_session()
+
+
+def label(row):
+    return f"{row['network']} {row['criterion']} seed {row['seed']}"
 
 
 _WHOLE = {}
@@ -166,27 +241,13 @@ def tag(options):
     return f"{options.macs}_{options.epochs}_{options.train_images or 'all'}"
 
 
-def read(path):
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write(rows, path):
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def best_criteria(rows, criteria, seed):
+def best_criteria(table, criteria, seed):
     """The two criteria with the best mean accuracy over the networks."""
     means = {}
     for criterion in criteria:
         found = [
             float(row["accuracy"])
-            for row in rows
+            for row in table
             if row["criterion"] == criterion and str(row["seed"]) == str(seed)
         ]
         means[criterion] = float(np.mean(found))
@@ -209,11 +270,17 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--criteria", nargs="+", default=list(CRITERIA))
     parser.add_argument("--runs", type=int, default=30, help="timed rounds")
+    parser.add_argument(
+        "--latency_only", action="store_true", help="time the rows that are there again"
+    )
     parser.add_argument("--work", type=pathlib.Path, default="runs/cifar10_pruning")
     parser.add_argument("--output", type=pathlib.Path, default=RESULT)
     options = parser.parse_args()
     make_deterministic(TrainOptions(), print)
     paths = start_models(options)
+    if options.latency_only:
+        time_again(paths, options)
+        return
     data = load_image_dataset(
         "cifar10", options.data_dir, max_train_examples=options.train_images
     )
@@ -223,7 +290,7 @@ def main():
         """Rows of these settings."""
         return [
             row
-            for row in read(options.output)
+            for row in rows.read_rows(options.output)
             if [str(row[c]) for c in KEY[4:]] == [str(s) for s in settings]
             and float(row["target_macs"]) in (options.macs, 1.0)
         ]
@@ -239,7 +306,8 @@ def main():
                     ):
                         continue
                     row = run(name, path, criterion, seed, data, options)
-                    write([*read(options.output), row], options.output)
+                    table = rows.read_rows(options.output)
+                    rows.write_rows([*table, row], options.output)
                     print(
                         f"{name} {criterion} seed {seed}: {row['accuracy_whole']:.4f} "
                         f"-> {row['accuracy_pruned']:.4f} -> {row['accuracy']:.4f}, "

@@ -15,25 +15,20 @@ benchmarks/results/, a row as soon as it is measured; rows of the same key are r
 """
 
 import argparse
-import csv
 import gc
 import json
-import os
 import pathlib
 import subprocess
 import sys
 import time
 
 import keras
-import numpy as np
+import rows
 
-from keras_sda.analysis import compare_latency, profile
-from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.analysis import profile
 from keras_sda.graph import ChannelGraph, remove_channels
 from keras_sda.pruning import make_plan, prune
-from keras_sda.utils import atomic_write
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 NETWORKS = ("ResNet50", "MobileNetV2", "EfficientNetB0")
 TARGET_SPEED = {"ResNet50": 1.75}
 # Seconds and gigabytes that plan and shrink may take.
@@ -41,84 +36,29 @@ TARGET_COST = {"ResNet152": (20, 4), "EfficientNetV2L": (60, 4)}
 KEY = ("network", "device", "backend", "batch_size", "image_size", "target")
 
 
-def build(name, image_size):
-    """A network with the statistics of a trained one, not all zeros and ones."""
-    keras.utils.set_random_seed(0)
-    shape = (image_size, image_size, 3)
-    model = getattr(keras.applications, name)(weights=None, input_shape=shape)
-    generator = np.random.default_rng(0)
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.scale:
-            size = layer.gamma.shape
-            gamma, variance = generator.uniform(0.5, 1.5, (2, *size))
-            beta, mean = generator.normal(size=(2, *size))
-            layer.set_weights([gamma, beta, mean, variance])
-    return model
-
-
 def about(name, batch_size, options, target):
     return {
         "network": name,
-        "device": device_name(),
-        "backend": keras.backend.backend(),
-        "batch_size": batch_size,
-        "image_size": options.image_size,
+        **rows.about(batch_size, options.image_size),
         "target": target,
-    }
-
-
-def machine():
-    return {
-        "dtype": "float32",
-        "cpu_cores": os.cpu_count(),
-        "versions": " ".join(f"{k} {v}" for k, v in versions().items()),
-    }
-
-
-def sizes(before, after):
-    return {
-        "macs_before": before.macs,
-        "macs": after.macs,
-        "macs_ratio": round(after.macs / before.macs, 4),
-        "params_before": before.params,
-        "params": after.params,
-    }
-
-
-def timed(model, small, batch_size, options):
-    """Milliseconds and the ratio whole / small with its quartiles."""
-    result = compare_latency(
-        {"small": small, "whole": model},
-        batch_size=batch_size,
-        num_warmup=options.warmup,
-        num_runs=options.runs,
-    )
-    low, high = result.ratio_iqrs["whole"]
-    return {
-        "whole_ms": round(result.results["whole"].median_ms, 2),
-        "small_ms": round(result.results["small"].median_ms, 2),
-        "speed_up": round(result.ratios["whole"], 4),
-        "speed_up_low": round(low, 4),
-        "speed_up_high": round(high, 4),
-        "runs": options.runs,
     }
 
 
 def speed(options):
     for name in options.networks:
-        model = build(name, options.image_size)
+        model = rows.build(name, options.image_size)
         small = prune(model, macs=0.5, round_to=8).model
         before, after = profile(model), profile(small)
         for batch_size in options.batch_sizes:
             wanted = TARGET_SPEED.get(name, "")
             row = {
                 **about(name, batch_size, options, "macs 0.5 round_to 8"),
-                **timed(model, small, batch_size, options),
+                **rows.timed(model, small, batch_size, options),
                 "wanted_speed_up": wanted,
-                **sizes(before, after),
-                **machine(),
+                **rows.sizes(before, after),
+                **rows.machine(),
             }
-            write(row, options.output / "pruning_speed.csv")
+            rows.replace_row(row, options.output / "pruning_speed.csv", KEY)
             print(f"{name} batch {batch_size}: {row['speed_up']:.2f} x", flush=True)
         del model, small
         keras.backend.clear_session()
@@ -127,7 +67,7 @@ def speed(options):
 
 def latency(options):
     for name in options.networks:
-        model = build(name, options.image_size)
+        model = rows.build(name, options.image_size)
         for target in options.latencies:
             batch_size = options.batch_sizes[0]
             began = time.perf_counter()
@@ -137,8 +77,8 @@ def latency(options):
             seconds = time.perf_counter() - began
             row = {
                 **about(name, batch_size, options, f"latency {target}"),
-                **timed(model, result.model, batch_size, options),
-                **sizes(profile(model), profile(result.model)),
+                **rows.timed(model, result.model, batch_size, options),
+                **rows.sizes(profile(model), profile(result.model)),
                 "round_to": options.round_to,
                 "seconds": round(seconds, 1),
             }
@@ -146,9 +86,9 @@ def latency(options):
             row |= {
                 "latency_ratio": round(reached, 4),
                 "within_10_percent": bool(0.9 <= reached / target <= 1.1),
-                **machine(),
+                **rows.machine(),
             }
-            write(row, options.output / "pruning_latency.csv")
+            rows.replace_row(row, options.output / "pruning_latency.csv", KEY)
             print(f"{name} latency {target}: {reached:.3f}", flush=True)
         del model
         keras.backend.clear_session()
@@ -169,9 +109,9 @@ def cost(options):
             **measured,
             "wanted_seconds": seconds,
             "wanted_gigabytes": gigabytes,
-            **machine(),
+            **rows.machine(),
         }
-        write(row, options.output / "pruning_cost.csv")
+        rows.replace_row(row, options.output / "pruning_cost.csv", KEY)
         print(
             f"{name}: {row['seconds']} s, {row['peak_gigabytes']} GB "
             f"({row['gigabytes_before']} GB before)",
@@ -181,7 +121,7 @@ def cost(options):
 
 def child(options):
     """Plan and shrink of one network; prints one line of JSON."""
-    model = build(options.child, options.image_size)
+    model = rows.build(options.child, options.image_size)
     start = peak_gigabytes()
     began = time.perf_counter()
     graph = ChannelGraph(model)
@@ -207,20 +147,6 @@ def peak_gigabytes():
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 3)
 
 
-def write(row, path):
-    rows = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    key = [str(row[column]) for column in KEY]
-    rows = [old for old in rows if [old[column] for column in KEY] != key] + [row]
-    with atomic_write(path) as temporary:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -235,7 +161,7 @@ def main():
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--warmup", type=int, default=5, help="rounds before the clock")
     parser.add_argument("--runs", type=int, default=30, help="timed rounds")
-    parser.add_argument("--output", type=pathlib.Path, default=RESULTS)
+    parser.add_argument("--output", type=pathlib.Path, default=rows.RESULTS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:

@@ -1,0 +1,139 @@
+"""What the benchmarks of speed share: networks, times and rows of a CSV file."""
+
+import csv
+import os
+import pathlib
+import shlex
+import sys
+
+import keras
+import numpy as np
+
+from keras_sda.analysis import compare_latency
+from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.utils import atomic_write
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def build(name, image_size):
+    """A network with the statistics of a trained one, not all zeros and ones."""
+    keras.utils.set_random_seed(0)
+    shape = (image_size, image_size, 3)
+    model = getattr(keras.applications, name)(weights=None, input_shape=shape)
+    randomize_statistics(model)
+    return model
+
+
+def randomize_statistics(model):
+    """TensorFlow leaves out what a zero bias makes needless, so there are none."""
+    generator = np.random.default_rng(0)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.scale:
+            size = layer.gamma.shape
+            gamma, variance = generator.uniform(0.5, 1.5, (2, *size))
+            beta, mean = generator.normal(size=(2, *size))
+            layer.set_weights([gamma, beta, mean, variance])
+
+
+def about(batch_size, image_size):
+    """What a time depends on, besides the network: columns of the key of a row."""
+    return {
+        "device": device_name(),
+        "backend": keras.backend.backend(),
+        "batch_size": batch_size,
+        "image_size": image_size,
+    }
+
+
+def machine(dtype="float32"):
+    """What else a reader has to know: the last columns of a row."""
+    return {
+        "dtype": dtype,
+        "cpu_cores": os.cpu_count(),
+        "versions": " ".join(f"{k} {v}" for k, v in versions().items()),
+    }
+
+
+def command():
+    """The command line of this run, as it is typed in the root of the repository."""
+    script = f"benchmarks/{pathlib.Path(sys.argv[0]).name}"
+    return shlex.join(["python", script, *sys.argv[1:]])
+
+
+def sizes(before, after):
+    """Columns from the profiles of two models."""
+    return {
+        "macs_before": before.macs,
+        "macs": after.macs,
+        "macs_ratio": round(after.macs / before.macs, 4),
+        "params_before": before.params,
+        "params": after.params,
+    }
+
+
+def timed(model, small, batch_size, options):
+    """Milliseconds and the ratio whole / small with its quartiles."""
+    result = compare_latency(
+        {"small": small, "whole": model},
+        batch_size=batch_size,
+        num_warmup=options.warmup,
+        num_runs=options.runs,
+    )
+    low, high = result.ratio_iqrs["whole"]
+    return {
+        "whole_ms": round(result.results["whole"].median_ms, 2),
+        "small_ms": round(result.results["small"].median_ms, 2),
+        "speed_up": round(result.ratios["whole"], 4),
+        "speed_up_low": round(low, 4),
+        "speed_up_high": round(high, 4),
+        "runs": options.runs,
+    }
+
+
+def round_robin(steps, warmup, runs):
+    """Times all steps in turn, in an order that turns around.
+
+    Args:
+        steps: Functions by name that run once and return milliseconds.
+        warmup, runs: Rounds before the clock starts, and timed ones.
+
+    Returns:
+        An array with a number per timed round, by name.
+    """
+    times = {name: [] for name in steps}
+    for number in range(warmup + runs):
+        for name in list(steps) if number % 2 else reversed(steps):
+            elapsed = steps[name]()
+            if number >= warmup:
+                times[name].append(elapsed)
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def quartiles(values, digits):
+    """Lower quartile, median and upper quartile, rounded."""
+    return [round(float(q), digits) for q in np.percentile(values, [25, 50, 75])]
+
+
+def read_rows(path):
+    """The rows of a CSV file as dictionaries; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(rows, path):
+    """Writes all rows, with the columns of the last one, at once or not at all."""
+    with atomic_write(path) as temporary:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[-1].keys(), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def replace_row(row, path, key):
+    """Writes a row behind the others, in place of the one with the same key."""
+    mine = [str(row[column]) for column in key]
+    others = [old for old in read_rows(path) if [old[c] for c in key] != mine]
+    write_rows([*others, row], path)
