@@ -47,11 +47,11 @@ def add_pruning_commands(
         commands,
         "report",
         lambda options: _report(options, show),
-        "Show what a run of prune or search has done",
+        "Show what a run of prune, search or group has done",
         "keras-sda report runs/digits_small",
     )
     parser.add_argument(
-        "folder", metavar="DIR", help="Output folder of prune or search."
+        "folder", metavar="DIR", help="Output folder of prune, search or group."
     )
     parser.add_argument(
         "--layers", action="store_true", help="All layers, as Markdown tables."
@@ -106,19 +106,23 @@ def show_changes(metrics: dict, show: Callable[[str], None]) -> None:
 
 
 def _report(options, show):
+    from keras_sda.grouping import GroupingReport
     from keras_sda.pruning import PruningReport
 
-    report = PruningReport.load(options.folder)
+    metrics = _metrics(options.folder)
+    is_grouped = "conv_rate" in metrics.get("options", {})
+    kind = GroupingReport if is_grouped else PruningReport
+    report = kind.load(options.folder)
     if options.json:
         show(report.to_json())
     elif options.layers:
         show(report.to_markdown())
     else:
-        metrics = _metrics(options.folder)
         show(report.to_text())
         for key, text in (
             ("accuracy_before", "test accuracy before"),
             ("accuracy_pruned", "test accuracy after pruning"),
+            ("accuracy_grouped", "test accuracy after grouping"),
             ("accuracy_derived", "test accuracy of the derived network"),
             ("accuracy", "test accuracy after fine-tuning"),
         ):

@@ -43,9 +43,7 @@ class FormTimer:
             shape: Shape of one input, without the batch.
         """
         settings = {
-            key: value
-            for key, value in forms[0].config.items()
-            if key in _SETTINGS
+            key: value for key, value in forms[0].config.items() if key in _SETTINGS
         }
         key = (shape, str(settings), *[form.key for form in forms])
         if key not in self._known:

@@ -166,6 +166,7 @@ def _pair(value, name):
         or not all(isinstance(size, int) and size > 0 for size in pair)
     ):
         raise InvalidInputError(
-            f"`{name}` must be one or two positive integers. Received: {name}={value!r}."
+            f"`{name}` must be one or two positive integers. Received: "
+            f"{name}={value!r}."
         )
     return tuple(pair)

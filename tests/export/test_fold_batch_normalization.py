@@ -6,7 +6,12 @@ import pytest
 from keras import layers
 
 from keras_sda.export import fold_batch_normalization
-from keras_sda.layers import GroupedConv2D, SelectiveDepthAttention
+from keras_sda.layers import (
+    GroupedConv2D,
+    PackedConv2D,
+    PackedDense,
+    SelectiveDepthAttention,
+)
 from keras_sda.utils import InvalidInputError
 
 
@@ -89,6 +94,23 @@ CHAINS = {
         GroupedConv2D(6, 3, 2, groups=3, implementation="split"),
         BN(),
     ),
+    # Lists of several sizes, one empty, in another order.
+    "packed": (
+        IMAGE,
+        PackedConv2D([[0, 1, 2], [], [5, 3]], [2, 1, 3], 3, [3, 0, 2, 5, 1, 4]),
+        BN(),
+    ),
+    "packed_no_bias": (
+        IMAGE,
+        PackedConv2D([[0, 1], [2, 5]], [2, 3], 3, strides=2, use_bias=False),
+        BN(),
+        BN(),
+    ),
+    "packed_dense": (
+        (7,),
+        PackedDense([[6, 0], [], [1, 2, 3]], [1, 2, 2], [4, 2, 0, 1, 3]),
+        BN(),
+    ),
     "dense": ((7,), layers.Dense(5, use_bias=False), BN(), layers.ReLU()),
     "dense_on_maps": (IMAGE, layers.Dense(5), BN()),
     "no_scale": (IMAGE, layers.Conv2D(8, 3), BN(scale=False)),
@@ -113,6 +135,11 @@ def test_folds(name):
 
 LEFT = {
     "activation_in_conv": (IMAGE, layers.Conv2D(8, 3, activation="relu"), BN()),
+    "activation_in_packed": (
+        IMAGE,
+        PackedConv2D([[0, 1], [2, 5]], [2, 3], 3, activation="relu"),
+        BN(),
+    ),
     "activation_between": (IMAGE, layers.Conv2D(8, 3), layers.ReLU(), BN()),
     "before_conv": (IMAGE, layers.ReLU(), BN(), layers.Conv2D(8, 3, padding="same")),
     "other_axis": (IMAGE, layers.Conv2D(8, 3), BN(axis=1)),

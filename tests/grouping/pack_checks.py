@@ -30,6 +30,7 @@ def run_pack_test(
     tolerance=1e-5,
     tmp_path=None,
     reload=True,
+    export=True,
     masked=None,
     inputs=None,
     **options,
@@ -45,6 +46,7 @@ def run_pack_test(
         tmp_path: Folder to save the packed models in and load them from, and to export
             them to with folded normalization, if given.
         reload: Whether Keras can load such a model at all.
+        export: Whether to export as well.
         masked: The masked model, if there is one: `model` is not used.
         inputs: What the model is called with. Defaults to random arrays.
         **options: For `self_group`.
@@ -68,7 +70,7 @@ def run_pack_test(
         check_packed(masked, result, form)
         actual = flat_outputs(result.model, inputs)
         assert_outputs_close(actual, expected, tolerance)
-        if tmp_path is not None:
+        if tmp_path is not None and export:
             folded = fold_batch_normalization(result.model)
             received = flat_exported(folded, inputs, tmp_path / f"{form}_export")
             assert_outputs_close(received, expected, max(tolerance, 2e-5))

@@ -30,13 +30,17 @@ sys.path.insert(0, {folder!r})
 import keras
 import numpy as np
 from training.tiny_group_run import group_tiny
-one = {{"scheme": "global", "local_epochs": None, "fine_tune_epochs": 1}}
+one = {{"scheme": "global", "local_epochs": None, "fine_tune_epochs": 1,
+       "max_train_examples": 64}}
 for name in ("mirrored", "none"):
     devices = 2 if name == "mirrored" else 0
     metrics = group_tiny(
-        {model!r}, {output!r} + name, strategy=name, virtual_devices=devices, **one
+        {model!r}, {output!r} + name, strategy=name, virtual_devices=devices,
+        form="lists" if devices else "none", **one
     )
-    print(name, metrics["strategy"], metrics["accuracy"] == metrics["accuracy_packed"])
+    print(name, metrics["strategy"])
+    if devices:
+        print("packed", metrics["accuracy"] == metrics["accuracy_packed"])
 two, one = (
     keras.saving.load_model({output!r} + name + "/model.keras")
     for name in ("mirrored", "none")
@@ -147,16 +151,16 @@ def test_named_network_and_an_exception(monkeypatch, tmp_path):
         "fine_tune_epochs": 0, "max_train_examples": 64, "balance": "disjoint",
         "dense_rate": 0.0, "form": "none",
     }  # fmt: skip
-    seen = []
+    seen, stops = [], ["stop"]
 
     def log(text):
         seen.append(text)
-        if text.startswith("Grouped") and len(seen) < 5:
-            raise RuntimeError("stop")
+        if text.startswith("Grouped") and stops:
+            raise RuntimeError(stops.pop())
 
     with pytest.raises(RuntimeError, match="stop"):
         group_tiny("Tiny", tmp_path / "run", log=log, **options)
-    assert seen[0] == "Training the whole network, epochs: 1."
+    assert "Training the whole network, epochs: 1." in seen
     metrics = group_tiny(
         "Tiny", tmp_path / "run", log=seen.append, resume=True, **options
     )
@@ -202,7 +206,7 @@ def test_two_devices(model_file, run_python, tmp_path):
     assert all(
         float(share) > 0.05 and different == "0" for _, _, share, different in found
     )
-    assert sum(line.endswith(" True") for line in lines) == 2
+    assert "packed True" in lines
 
 
 def test_bad_input_leaves_nothing(model_file, tmp_path):
