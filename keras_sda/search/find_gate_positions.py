@@ -284,6 +284,13 @@ class _Finder:
             if rest and self._reader(rest, steps, mine) is None:
                 chosen = rest
                 candidate.reason = "its channels follow a gate behind it"
+        if any(not np.array_equal(x.classes, chosen[0].classes) for x in chosen):
+            for candidate in chosen:
+                candidate.reason = (
+                    "its channels share a stream with fewer or more channels, so that "
+                    "no one gate fits them"
+                )
+            return
         names = [candidate.name for candidate in chosen]
         for candidate in chosen:
             candidate.gate = f"{names[0]}_gate"

@@ -5,6 +5,7 @@ import gc
 import keras
 import numpy as np
 import pytest
+from export.export_checks import sample_images
 from grouping.pack_checks import run_pack_test
 from pruning.surgery_checks import flat_outputs, randomize
 
@@ -20,8 +21,10 @@ NETWORKS = {
     "EfficientNetB0": ("lists", {}),
     "ConvNeXtTiny": ("lists", {}),
 }
+# By Keras itself: constants of its large convolutions in groups take a minute.
+SLOW_TO_EXPORT = ("ConvNeXtTiny",)
 # Larger layers get groups by chance: clustering them takes long and shows no more.
-_CLUSTERED = 40_000
+_CLUSTERED = 10_000
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +32,29 @@ def clean_up():
     yield
     keras.backend.clear_session()
     gc.collect()
+
+
+def make_outputs_tell(model):
+    """Fits normalization and the last layer to what the masks leave.
+
+    Otherwise the outputs hardly depend on the image.
+    """
+    images = sample_images(16, 32, 32, 3, seed=9).astype("float32")
+    normalizations = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    for layer in normalizations:
+        layer.momentum = 0.0
+    model(images, training=True)
+    for layer in normalizations:
+        layer.momentum = 0.99
+    last = model.layers[-1]
+    logits = flat_outputs(model, images)[0] - np.asarray(last.bias)
+    scale = 1 / logits.std(axis=0)
+    last.kernel.assign(last.kernel * scale.astype("float32"))
+    last.bias.assign(-(logits * scale).mean(axis=0))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -39,12 +65,13 @@ def test_packed_is_masked(name, tmp_path):
     body = getattr(keras.applications, name)(
         weights=None, include_top=False, pooling="avg", input_shape=(32, 32, 3)
     )
-    head = keras.layers.Dense(10, name="logits")
-    model = keras.Model(body.input, head(body.output))
+    logits = keras.layers.Dense(10, name="logits")(body.output)
+    model = keras.Model(body.input, logits)
     randomize(model)
-    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("f")
-    logits = flat_outputs(model, images)[0]
-    head.kernel.assign(head.kernel / logits.std())  # probabilities that tell
+    if name == "VGG16":  # it has no normalization: biases would drown the image
+        for weight in model.weights:
+            if len(weight.shape) == 1:
+                weight.assign(0.02 * weight)
     found = [x for x in find_groupable_layers(model) if not x.reason]
     if "balance" not in options:
         options["labels"] = {
@@ -53,6 +80,8 @@ def test_packed_is_masked(name, tmp_path):
             if np.prod(x.layer.kernel.shape[-2:]) > _CLUSTERED
         }
     masked = self_group(model, num_groups=4, **options).model
+    make_outputs_tell(masked)
+    images = sample_images(2, 32, 32, 3).astype("float32")
     _, results = run_pack_test(
         None,
         (form,),
@@ -60,12 +89,17 @@ def test_packed_is_masked(name, tmp_path):
         inputs=images,
         tolerance=1e-4,
         tmp_path=tmp_path,
-        export=False,
+        export=name in SLOW_TO_EXPORT,
     )
     packed, report = results[form].model, results[form].report
-    assert len(report.layers) == len(found)
+    assert len(report.layers) == len(found) - (form == "grouped")  # the last Dense
     assert report.macs_after < 0.9 * report.macs_before
     assert report.params_after < 0.9 * report.params_before
+    expected = np.exp(flat_outputs(masked, images)[0])
+    expected /= expected.sum(axis=-1, keepdims=True)
+    assert expected.max() < 0.999 and np.ptp(expected, axis=0).max() > 0.01
+    if name in SLOW_TO_EXPORT:
+        return
 
     # Normalization is folded on the way.
     labels = [str(number) for number in range(10)]
@@ -74,7 +108,4 @@ def test_packed_is_masked(name, tmp_path):
     )
     signature = tf.saved_model.load(str(export)).signatures["serving_default"]
     received = signature(images=tf.constant(images))["probabilities"].numpy()
-    expected = np.exp(flat_outputs(masked, images)[0])
-    expected /= expected.sum(axis=-1, keepdims=True)
-    assert expected.max() < 0.999 and np.ptp(expected, axis=0).max() > 1e-3
     np.testing.assert_allclose(received, expected, atol=1e-4)

@@ -6,9 +6,11 @@ import pytest
 from keras import layers
 from search.tiny_search import tiny_network
 
+from keras_sda.applications import CIFARResNet20
 from keras_sda.layers import GroupedConv2D, ScaledSigmoidGate
 from keras_sda.search import (
     ChannelSearch,
+    GateCost,
     add_channel_gates,
     channel_gates,
     close_gates,
@@ -248,3 +250,22 @@ def test_gate_in_a_place_of_its_own():
     gate.beta.assign(1e4)
     with pytest.raises(InvalidInputError, match="no BatchNormalization before it"):
         derive(model)
+
+
+def test_joint_gates_where_streams_widen_without_parameters():
+    model = CIFARResNet20()
+    positions = find_gate_positions(model, residual="joint")
+    reasons = {p.layer: p.reason for p in positions if not p.gate}
+    assert set(reasons) == {"stem_bn"} | {
+        p.layer for p in positions if p.layer.endswith("bn2")
+    }
+    assert all("no one gate fits them" in reason for reason in reasons.values())
+    gated = add_channel_gates(model, residual="joint")
+    generator = np.random.default_rng(0)
+    for gate in channel_gates(gated):
+        gate.s.assign(generator.normal(size=gate.channels))
+        gate.beta.assign(1e4)
+    masks = {gate.name: gate.gates() > 0.9 for gate in channel_gates(gated)}
+    report = derive(gated).report
+    assert round(GateCost(gated).macs_at(masks)) == report.macs_after
+    assert report.macs_after < report.macs_before
