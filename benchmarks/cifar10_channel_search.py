@@ -20,13 +20,12 @@ done again.
 """
 
 import argparse
-import csv
 import json
 import pathlib
-import sys
 import time
 
 import keras
+from rows import command, write_rows
 
 from keras_sda.analysis import compare_latency, profile
 from keras_sda.analysis.inference_step import device_name, versions
@@ -218,7 +217,7 @@ class Experiment:
                 "dtype": "float32",
                 "device": device_name(),
                 "versions": " ".join(f"{k} {v}" for k, v in versions().items()),
-                "command": options.command,
+                "command": command(),
             }
 
 
@@ -245,15 +244,9 @@ def main():
     parser.add_argument("--work", type=pathlib.Path, default="runs/cifar10_search")
     parser.add_argument("--output", type=pathlib.Path, default=RESULT)
     options = parser.parse_args()
-    options.command = " ".join(
-        ["python benchmarks/" + RESULT.stem + ".py", *own(sys.argv)]
-    )
     make_deterministic(TrainOptions(), print)
     rows = list(Experiment(options).rows())
-    with atomic_write(options.output) as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(rows, options.output)
     for row in rows:
         print(
             f"{row['method']:>10} {row['budget']:.2f}: {row['accuracy']:.4f}, "
@@ -261,17 +254,6 @@ def main():
             f"{row['latency_ratio']:.3f}",
             flush=True,
         )
-
-
-def own(argv):
-    """The options that say what is measured, without folders of this machine."""
-    rest, skip = [], False
-    for word in argv[1:]:
-        if skip or word in ("--work", "--output", "--data_dir"):
-            skip = not skip
-            continue
-        rest.append(word)
-    return rest
 
 
 if __name__ == "__main__":

@@ -78,7 +78,13 @@ class PackedDense(PackedGroups, keras.layers.Layer):
         self.add_kernels(())
 
     def call(self, inputs):
-        return self.grouped(inputs, len(inputs.shape) - 1, ops.matmul)
+        if len(inputs.shape) == 2:
+            return self.grouped(inputs, 1, ops.matmul)
+        # As vectors, once: a product of maps reshapes them for every group.
+        shape = ops.shape(inputs)
+        vectors = ops.reshape(inputs, (-1, shape[-1]))
+        outputs = self.grouped(vectors, 1, ops.matmul)
+        return ops.reshape(outputs, (-1, *shape[1:-1], self.num_filters))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.num_filters)

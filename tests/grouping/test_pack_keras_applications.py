@@ -21,8 +21,6 @@ NETWORKS = {
     "EfficientNetB0": ("lists", {}),
     "ConvNeXtTiny": ("lists", {}),
 }
-# By Keras itself: constants of its large convolutions in groups take a minute.
-SLOW_TO_EXPORT = ("ConvNeXtTiny",)
 # Larger layers get groups by chance: clustering them takes long and shows no more.
 _CLUSTERED = 10_000
 
@@ -89,7 +87,7 @@ def test_packed_is_masked(name, tmp_path):
         inputs=images,
         tolerance=1e-4,
         tmp_path=tmp_path,
-        export=name in SLOW_TO_EXPORT,
+        export=False,
     )
     packed, report = results[form].model, results[form].report
     assert len(report.layers) == len(found) - (form == "grouped")  # the last Dense
@@ -98,8 +96,6 @@ def test_packed_is_masked(name, tmp_path):
     expected = np.exp(flat_outputs(masked, images)[0])
     expected /= expected.sum(axis=-1, keepdims=True)
     assert expected.max() < 0.999 and np.ptp(expected, axis=0).max() > 0.01
-    if name in SLOW_TO_EXPORT:
-        return
 
     # Normalization is folded on the way.
     labels = [str(number) for number in range(10)]
