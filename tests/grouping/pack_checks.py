@@ -12,6 +12,7 @@ from pruning.surgery_checks import (
     random_inputs,
     randomize,
 )
+from pruning.zoo import conv, image_model
 
 from keras_sda.analysis import profile
 from keras_sda.export import fold_batch_normalization
@@ -182,3 +183,10 @@ def cut_at_random(masked, share=0.5, seed=0, silent=True):
             mask[generator.random(shape[0]) < 0.3] = False
         mask[0, 0] = True
         record.layer.set_groups(mask, np.arange(shape[1]) % 3)
+
+
+def masked_network():
+    """Three convolutions, the last two masked."""
+    model = image_model(lambda x: conv(conv(conv(x, 8), 8), 8))
+    randomize(model)
+    return self_group(model, 0.6, 0.5, num_groups=4).model

@@ -1,6 +1,5 @@
 """Packed models compute what the masked ones do, and their reports are true."""
 
-import json
 import types
 import unittest.mock
 
@@ -11,6 +10,7 @@ from export.export_checks import run_export_test, with_telling_outputs
 from grouping.pack_checks import (
     cut_at_random,
     layer_names,
+    masked_network,
     pack_with_made_up_times,
     run_pack_test,
 )
@@ -19,7 +19,7 @@ from pruning.zoo import conv, head, image_model
 from pruning.zoo_structures import TOPOLOGIES
 
 from keras_sda import applications
-from keras_sda.grouping import PackingReport, find_groupable_layers, pack, self_group
+from keras_sda.grouping import find_groupable_layers, pack, self_group
 from keras_sda.grouping.packed_forms import packed_forms
 from keras_sda.grouping.time_forms import FormTimer
 from keras_sda.grouping.trim_unread import trim_unread
@@ -263,12 +263,6 @@ def test_classifier_is_exported(tmp_path):
     )
 
 
-def masked_network():
-    model = image_model(lambda x: conv(conv(conv(x, 8), 8), 8))
-    randomize(model)
-    return self_group(model, 0.6, 0.5, num_groups=4).model
-
-
 def test_auto_takes_what_is_faster_only():
     masked = masked_network()
     for seed in range(4):
@@ -361,58 +355,3 @@ def test_same_work_is_timed_once():
     assert len(runs) == 2
     timer.times_ms(second, (8, 8, 8))
     assert len(runs) == 2 + ([f.key for f in first] != [f.key for f in second])
-
-
-def test_report_file(tmp_path):
-    report = pack_with_made_up_times(masked_network(), "auto").report
-    report.save(tmp_path)
-    assert PackingReport.load(tmp_path) == report
-    report.save(tmp_path, "other")
-    assert PackingReport.load(tmp_path / "other.json") == report
-    names = {"packing", "other"}
-    assert {p.name for p in tmp_path.iterdir()} == {
-        f"{name}.{ending}" for name in names for ending in ("json", "csv", "md")
-    }
-    text = (tmp_path / "packing.md").read_text()
-    row = report.layers[0]
-    assert f"| {row.name} | {row.form} | {row.filters} x {row.channels} |" in text
-    assert f"| {row.ms['dense']} | {row.ms[row.form]} |" in text
-    assert "latency beside all layers dense: 0.500" in report.to_text()
-    for content in ("{", json.dumps({"format": "other"}), "[]"):
-        (tmp_path / "packing.json").write_text(content)
-        with pytest.raises(InvalidInputError, match="no packing report"):
-            PackingReport.load(tmp_path)
-    with pytest.raises(InvalidInputError, match="no packing report"):
-        PackingReport.load(tmp_path / "nothing")
-
-
-def test_a_model_that_is_not_masked():
-    model = applications.LeNet()
-    with pytest.raises(InvalidInputError, match="not masked. Call grouping.self_group"):
-        pack(model)
-    masked = self_group(model, 0.5, 0.5).model
-    packed = pack(masked, form="lists").model
-    with pytest.raises(InvalidInputError, match="not masked"):
-        pack(packed)
-    for layer in masked.layers:
-        if hasattr(layer, "set_groups"):
-            layer.set_groups(
-                np.ones(layer.mask.shape), np.zeros(layer.labels.shape, int)
-            )
-    with pytest.raises(InvalidInputError, match="have no groups yet"):
-        pack(masked)
-
-
-@pytest.mark.parametrize(
-    "options, text",
-    [
-        ({"form": "fast"}, "`form` must be one of"),
-        ({"form": None}, "`form`"),
-        ({"batch_size": 0}, "`batch_size` must be a positive integer"),
-        ({"batch_size": True}, "`batch_size`"),
-        ({"num_runs": 1.5}, "`num_runs`"),
-    ],
-)
-def test_bad_arguments(options, text):
-    with pytest.raises(InvalidInputError, match=text):
-        pack(applications.LeNet(), **options)
