@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
-from keras_sda.layers.gather_channels import take_channels
+from keras_sda.layers.take_channels import take_channels
 from keras_sda.utils import InvalidInputError
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sda.layers.take_channels import take_channels
 from keras_sda.utils import InvalidInputError
 
 
@@ -77,7 +78,7 @@ class ScatterChannels(keras.layers.Layer):
             return padded
         places = np.full(self.channels, count, "int32")
         places[self.indices] = np.arange(count)
-        return ops.take(padded, places, axis=axis)
+        return take_channels(padded, places, axis)
 
     def compute_output_shape(self, input_shape):
         shape = list(input_shape)
