@@ -3,7 +3,12 @@
 import argparse
 from collections.abc import Callable
 
-from keras_sda.cli_pruning import show_changes
+from keras_sda.cli_run import (
+    leave_out_defaults,
+    run_options,
+    show_changes,
+    typed_options,
+)
 from keras_sda.utils import InvalidInputError
 
 
@@ -36,35 +41,20 @@ def add_group_command(
         help="Saved model, as --model. Not needed with --resume.",
     )
     add_arguments(parser, GroupOptions)
-    for action in parser._actions:
-        # What was not typed stays away: --resume takes it from the run itself.
-        action.default = argparse.SUPPRESS
+    leave_out_defaults(parser)
 
 
 def _group(options, show):
-    from keras_sda.training import (
-        GroupOptions,
-        build,
-        group_classifier,
-        resumed_options,
-    )
+    from keras_sda.training import GroupOptions, group_classifier
 
-    given = {
-        name: value
-        for name, value in vars(options).items()
-        if name not in ("run", "command")
-    }
+    given = typed_options(options)
     file = given.pop("file", None)
     if file is not None:
         if given.setdefault("model", file) != file:
             raise InvalidInputError(
                 f"Two models: {file} and --model {given['model']}. Name one."
             )
-    if given.get("resume"):
-        output = given.pop("output", GroupOptions.output)
-        chosen = resumed_options(output, given, GroupOptions)
-    else:
-        chosen = build(GroupOptions, given)
+    chosen = run_options(given, GroupOptions)
     metrics = group_classifier(chosen, log=show)
     show_changes(metrics, show)
     show(

@@ -4,6 +4,12 @@ import argparse
 import json
 from collections.abc import Callable
 
+from keras_sda.cli_run import (
+    leave_out_defaults,
+    run_options,
+    show_changes,
+    typed_options,
+)
 from keras_sda.utils import InvalidInputError
 
 
@@ -40,9 +46,7 @@ def add_pruning_commands(
     for action in fields._actions:
         if action.dest != "model":
             parser._add_action(action)
-    for action in parser._actions:
-        # What was not typed stays away: --resume takes it from the run itself.
-        action.default = argparse.SUPPRESS
+    leave_out_defaults(parser)
     parser = command(
         commands,
         "report",
@@ -60,27 +64,14 @@ def add_pruning_commands(
 
 
 def _prune(options, show):
-    from keras_sda.training import (
-        PruneOptions,
-        build,
-        prune_classifier,
-        resumed_options,
-    )
+    from keras_sda.training import PruneOptions, prune_classifier
 
-    given = {
-        name: value
-        for name, value in vars(options).items()
-        if name not in ("run", "command")
-    }
-    if given.get("resume"):
-        output = given.pop("output", PruneOptions.output)
-        chosen = resumed_options(output, given, PruneOptions)
-    elif "model" not in given:
+    given = typed_options(options)
+    if not given.get("resume") and "model" not in given:
         raise InvalidInputError(
             "`model` is missing: keras-sda prune MODEL.keras --macs 0.5 --output DIR."
         )
-    else:
-        chosen = build(PruneOptions, given)
+    chosen = run_options(given, PruneOptions)
     metrics = prune_classifier(chosen, log=show)
     show_changes(metrics, show)
     if "accuracy" in metrics:
@@ -91,18 +82,6 @@ def _prune(options, show):
     if metrics.get("latency"):
         show(f"latency ratio {metrics['latency']['ratio']:.3f}")
     show(f"results in {chosen.output}")
-
-
-def show_changes(metrics: dict, show: Callable[[str], None]) -> None:
-    """Shows parameters and multiply-accumulates before and after.
-
-    Args:
-        metrics: Contents of metrics.json.
-        show: Prints a line.
-    """
-    for name in ("params", "macs"):
-        before, after = metrics[f"{name}_before"], metrics[name]
-        show(f"{name} {before:,} -> {after:,} ({after / max(before, 1):.1%})")
 
 
 def _report(options, show):

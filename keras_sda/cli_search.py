@@ -3,7 +3,12 @@
 import argparse
 from collections.abc import Callable
 
-from keras_sda.cli_pruning import show_changes
+from keras_sda.cli_run import (
+    leave_out_defaults,
+    run_options,
+    show_changes,
+    typed_options,
+)
 
 
 def add_search_command(
@@ -29,29 +34,14 @@ def add_search_command(
         "--output runs/digits_search",
     )
     add_arguments(parser, SearchOptions)
-    for action in parser._actions:
-        # What was not typed stays away: --resume takes it from the run itself.
-        action.default = argparse.SUPPRESS
+    leave_out_defaults(parser)
 
 
 def _search(options, show):
-    from keras_sda.training import (
-        SearchOptions,
-        build,
-        resumed_options,
-        search_classifier,
-    )
+    from keras_sda.training import SearchOptions, search_classifier
 
-    given = {
-        name: value
-        for name, value in vars(options).items()
-        if name not in ("run", "command")
-    }
-    if given.get("resume"):
-        output = given.pop("output", SearchOptions.output)
-        chosen = resumed_options(output, given, SearchOptions)
-    else:
-        chosen = build(SearchOptions, given)
+    given = typed_options(options)
+    chosen = run_options(given, SearchOptions)
     metrics = search_classifier(chosen, log=show)
     show(f"channels {metrics['channels_before']:,} -> {metrics['channels']:,}")
     show_changes(metrics, show)

@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,8 @@ from keras_sda.graph import layer_calls
 from keras_sda.grouping.importance_vectors import importance_vectors
 from keras_sda.grouping.published_counts import published_counts
 from keras_sda.layers.self_grouped import SelfGrouped
-from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils import InvalidInputError
+from keras_sda.utils.report_files import markdown_table, read_report, write_report
 
 _FORMAT = "keras_sda grouping report, version 1"
 
@@ -246,36 +246,31 @@ class GroupingReport:
         header = ["Layer", "Type", "Filters x channels", "Groups (filters: channels)"]
         header += ["Kept", "Kept importance", "Threshold", "Params", "MACs"]
         header += ["Params (published)", "MACs (published)", "Note"]
-        lines += ["## Masked layers", "", _line(header), _line(["---"] * len(header))]
+        rows = []
         for row in self.layers:
-            groups = ", ".join(
-                f"{size}: {channels}"
-                for size, channels in zip(
-                    row.group_sizes, row.group_channels, strict=True
-                )
+            pairs = zip(row.group_sizes, row.group_channels, strict=True)
+            groups = ", ".join(f"{size}: {channels}" for size, channels in pairs)
+            rows.append(
+                [
+                    row.name,
+                    row.type,
+                    f"{row.filters} x {row.channels}",
+                    f"{row.num_groups} ({groups})",
+                    f"{row.kept_share:.1%}",
+                    f"{row.kept_importance:.1%}",
+                    "-" if row.threshold is None else f"{row.threshold:.4g}",
+                    f"{row.params_before:,} -> {row.params_after:,}",
+                    f"{row.macs_before:,} -> {row.macs_after:,}",
+                    f"{row.published_params:,}",
+                    f"{row.published_macs:,}",
+                    row.note,
+                ]
             )
-            lines.append(
-                _line(
-                    [
-                        row.name,
-                        row.type,
-                        f"{row.filters} x {row.channels}",
-                        f"{row.num_groups} ({groups})",
-                        f"{row.kept_share:.1%}",
-                        f"{row.kept_importance:.1%}",
-                        "-" if row.threshold is None else f"{row.threshold:.4g}",
-                        f"{row.params_before:,} -> {row.params_after:,}",
-                        f"{row.macs_before:,} -> {row.macs_after:,}",
-                        f"{row.published_params:,}",
-                        f"{row.published_macs:,}",
-                        row.note,
-                    ]
-                )  # fmt: skip
-            )
+        lines += ["## Masked layers", "", *markdown_table(header, rows)]
         if self.left_alone:
-            lines += ["", "## Layers left alone", ""]
-            lines += [_line(["Layer", "Type", "Why"]), _line(["---"] * 3)]
-            lines += [_line([x.name, x.type, x.reason]) for x in self.left_alone]
+            rows = [[x.name, x.type, x.reason] for x in self.left_alone]
+            table = markdown_table(["Layer", "Type", "Why"], rows)
+            lines += ["", "## Layers left alone", "", *table]
         if self.settings:
             lines += ["", "## Settings", ""]
             lines += [f"* {key}: {value}" for key, value in self.settings.items()]
@@ -283,14 +278,7 @@ class GroupingReport:
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes report.json, report.csv and report.md into a folder."""
-        folder = pathlib.Path(folder)
-        for name, text in (
-            ("report.csv", self.to_csv()),
-            ("report.md", self.to_markdown()),
-            ("report.json", self.to_json() + "\n"),
-        ):
-            with atomic_write(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        write_report(self, folder)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "GroupingReport":
@@ -299,40 +287,22 @@ class GroupingReport:
         Raises:
             InvalidInputError: There is no report, or it is damaged.
         """
-        path = pathlib.Path(folder)
-        path = path if path.suffix == ".json" else path / "report.json"
-        if not path.is_file():
-            raise InvalidInputError(
-                f"`folder` {str(folder)!r} holds no report.json. Name a folder that "
-                "`GroupingReport.save` wrote."
-            )
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("format") != _FORMAT:
-                raise ValueError("another format")
-            rows = [
-                GroupedLayer(
-                    **{
-                        **row,
-                        "group_sizes": tuple(row["group_sizes"]),
-                        "group_channels": tuple(row["group_channels"]),
-                    }
-                )
-                for row in content.pop("layers")
-            ]
-            alone = [LayerLeftAlone(**row) for row in content.pop("left_alone")]
-            warnings = tuple(content.pop("warnings"))
+
+        def build(content):
+            for row in content["layers"]:
+                for key in ("group_sizes", "group_channels"):
+                    row[key] = tuple(row[key])
             return cls(
-                layers=tuple(rows),
-                left_alone=tuple(alone),
-                warnings=warnings,
+                layers=tuple(GroupedLayer(**row) for row in content.pop("layers")),
+                left_alone=tuple(
+                    LayerLeftAlone(**row) for row in content.pop("left_alone")
+                ),
+                warnings=tuple(content.pop("warnings")),
                 **content,
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InvalidInputError(
-                f"`folder` {str(folder)!r}: {path.name} is damaged or of another "
-                f"version ({error}). Group the model again."
-            ) from error
+
+        maker = "`keras-sda group` or `GroupingReport.save`"
+        return read_report(folder, build, _FORMAT, maker)
 
     def _totals(self):
         return {
@@ -388,7 +358,3 @@ def _row(name, layer, costs, published, threshold, note):
 
 def _share(before, after):
     return f"{after / before:.1%}" if before else "-"
-
-
-def _line(cells):
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ import keras
 
 from keras_sda.analysis import profile
 from keras_sda.grouping.filter_lists import filter_lists
-from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils.report_files import markdown_table, read_report, write_report
 
 _FORMAT = "keras_sda packing report, version 1"
 
@@ -177,24 +176,23 @@ class PackingReport:
         header = ["Layer", "Form", "Filters x channels", "Groups", "Kept", "Computed"]
         header += ["ms (dense)", "ms", "Note"]
         lines = [f"# {title}", "", *(f"* {line}" for line in totals), ""]
-        lines += [_line(header), _line(["---"] * len(header))]
+        rows = []
         for row in self.layers:
             size = row.filters * row.channels or 1
-            lines.append(
-                _line(
-                    [
-                        row.name,
-                        row.form,
-                        f"{row.filters} x {row.channels}",
-                        row.num_groups,
-                        f"{row.kept / size:.1%}",
-                        f"{row.computed / size:.1%}",
-                        row.ms.get("dense", "-"),
-                        row.ms.get(row.form, "-"),
-                        row.note,
-                    ]
-                )
+            rows.append(
+                [
+                    row.name,
+                    row.form,
+                    f"{row.filters} x {row.channels}",
+                    row.num_groups,
+                    f"{row.kept / size:.1%}",
+                    f"{row.computed / size:.1%}",
+                    row.ms.get("dense", "-"),
+                    row.ms.get(row.form, "-"),
+                    row.note,
+                ]
             )
+        lines += markdown_table(header, rows)
         return "\n".join(lines) + "\n"
 
     def save(self, folder: str | os.PathLike, name: str = "packing") -> None:
@@ -204,14 +202,7 @@ class PackingReport:
             folder: An existing folder.
             name: Name of the files. Defaults to `"packing"`.
         """
-        folder = pathlib.Path(folder)
-        for ending, text in (
-            ("csv", self.to_csv()),
-            ("md", self.to_markdown()),
-            ("json", self.to_json() + "\n"),
-        ):
-            with atomic_write(folder / f"{name}.{ending}") as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        write_report(self, folder, name)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "PackingReport":
@@ -220,20 +211,9 @@ class PackingReport:
         Raises:
             InvalidInputError: There is no report, or it is damaged.
         """
-        path = pathlib.Path(path)
-        path = path if path.suffix == ".json" else path / "packing.json"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("format") != _FORMAT:
-                raise ValueError("another format")
+
+        def build(content):
             rows = tuple(PackedLayer(**row) for row in content.pop("layers"))
             return cls(layers=rows, **content)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InvalidInputError(
-                f"`path` {str(path)!r} holds no packing report of this version "
-                f"({error}). Name a file that `PackingReport.save` wrote."
-            ) from error
 
-
-def _line(cells):
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+        return read_report(path, build, _FORMAT, "`PackingReport.save`", "packing")

@@ -14,7 +14,7 @@ import keras
 from keras_sda.analysis import LatencyComparison, compare_latency, profile
 from keras_sda.pruning.draw_channels import draw_channels
 from keras_sda.pruning.layer_timer import LayerTimer
-from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils.report_files import markdown_table, read_report, write_report
 
 _FORMAT = "keras_sda pruning report, version 1"
 
@@ -228,7 +228,7 @@ class PruningReport:
         header += ["Latency (ms)"] * timed
         totals = self.to_text().splitlines()
         lines = [f"# {totals[0]}", "", *(f"* {line}" for line in totals[1:]), ""]
-        lines += ["## Layers", "", _row(header), _row(["---"] * len(header))]
+        rows = []
         for row in (*self.layers, self._total()):
             cells = [
                 row.name,
@@ -237,13 +237,13 @@ class PruningReport:
                 _change(row.params_before, row.params_after),
                 _change(row.macs_before, row.macs_after),
             ]
-            cells += [_change(row.ms_before, row.ms_after)] * timed
-            lines.append(_row(cells))
+            rows.append(cells + [_change(row.ms_before, row.ms_after)] * timed)
+        lines += ["## Layers", "", *markdown_table(header, rows)]
         fixed = [row for row in self.layers if row.untouchable]
         if fixed:
-            lines += ["", "## Untouchable channels", ""]
-            lines += [_row(["Layer", "Channels", "Why"]), _row(["---"] * 3)]
-            lines += [_row([r.name, f"{r.untouchable:,}", r.reason]) for r in fixed]
+            rows = [[row.name, f"{row.untouchable:,}", row.reason] for row in fixed]
+            table = markdown_table(["Layer", "Channels", "Why"], rows)
+            lines += ["", "## Untouchable channels", "", *table]
         if self.settings:
             lines += ["", "## Settings", ""]
             lines += [f"* {key}: {value}" for key, value in self.settings.items()]
@@ -251,15 +251,8 @@ class PruningReport:
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes report.json, report.csv, report.md and report.png into a folder."""
-        folder = pathlib.Path(folder)
-        draw_channels(self, folder / "report.png")
-        for name, text in (
-            ("report.csv", self.to_csv()),
-            ("report.md", self.to_markdown()),
-            ("report.json", self.to_json() + "\n"),
-        ):
-            with atomic_write(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        draw_channels(self, pathlib.Path(folder) / "report.png")
+        write_report(self, folder)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "PruningReport":
@@ -268,24 +261,13 @@ class PruningReport:
         Raises:
             InvalidInputError: There is no report, or it is damaged.
         """
-        path = pathlib.Path(folder)
-        path = path if path.suffix == ".json" else path / "report.json"
-        if not path.is_file():
-            raise InvalidInputError(
-                f"`folder` {str(folder)!r} holds no report.json. Name a folder that "
-                "`keras-sda prune` or `PruningReport.save` wrote."
-            )
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("format") != _FORMAT:
-                raise ValueError("another format")
+
+        def build(content):
             rows = tuple(LayerChange(**row) for row in content.pop("layers"))
             return cls(layers=rows, **content)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InvalidInputError(
-                f"`folder` {str(folder)!r}: {path.name} is damaged or of another "
-                f"version ({error}). Prune again."
-            ) from error
+
+        maker = "`keras-sda prune` or `PruningReport.save`"
+        return read_report(folder, build, _FORMAT, maker)
 
     def _total(self):
         latency = self.latency or {}
@@ -357,7 +339,3 @@ def _change(before, after):
         for v in (before, after)
     )
     return before if before == after else f"{before} -> {after}"
-
-
-def _row(cells):
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

@@ -28,9 +28,9 @@ def test_report_file(tmp_path):
     assert "latency beside all layers dense: 0.500" in report.to_text()
     for content in ("{", json.dumps({"format": "other"}), "[]"):
         (tmp_path / "packing.json").write_text(content)
-        with pytest.raises(InvalidInputError, match="no packing report"):
+        with pytest.raises(InvalidInputError, match="packing.json is damaged"):
             PackingReport.load(tmp_path)
-    with pytest.raises(InvalidInputError, match="no packing report"):
+    with pytest.raises(InvalidInputError, match="holds no packing.json"):
         PackingReport.load(tmp_path / "nothing")
 
 

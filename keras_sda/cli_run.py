@@ -1,0 +1,57 @@
+"""What the commands of the command line that make runs have in common."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def leave_out_defaults(parser: argparse.ArgumentParser) -> None:
+    """Lets a parser give what was typed alone: --resume takes the rest from the run.
+
+    Args:
+        parser: The parser of a command, with all of its arguments.
+    """
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+
+
+def typed_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that were typed, by name.
+
+    Args:
+        options: What the parser gave.
+    """
+    own: Sequence[str] = ("run", "command")
+    return {name: value for name, value in vars(options).items() if name not in own}
+
+
+def run_options(given: dict[str, Any], options_class: type) -> Any:
+    """The options of a new run, or with `resume` those of the interrupted one.
+
+    Args:
+        given: What was typed.
+        options_class: Options of the command.
+
+    Raises:
+        InvalidInputError: They cannot be used, or there is no such run.
+    """
+    from keras_sda.training import build, resumed_options
+
+    if not given.get("resume"):
+        return build(options_class, given)
+    given = dict(given)
+    return resumed_options(
+        given.pop("output", options_class.output), given, options_class
+    )
+
+
+def show_changes(metrics: dict, show: Callable[[str], None]) -> None:
+    """Shows parameters and multiply-accumulates before and after.
+
+    Args:
+        metrics: Contents of metrics.json.
+        show: Prints a line.
+    """
+    for name in ("params", "macs"):
+        before, after = metrics[f"{name}_before"], metrics[name]
+        show(f"{name} {before:,} -> {after:,} ({after / max(before, 1):.1%})")
