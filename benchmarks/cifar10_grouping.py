@@ -1,10 +1,11 @@
 """ResNet20 and SDAResNet20 on CIFAR-10, self-grouped: diverse and balanced groups.
 
+    python benchmarks/cifar10_grouping.py
     python benchmarks/cifar10_grouping.py --start plain/model.keras sda/model.keras
 
-The trained networks (SDAResNet20 with depth attention, and its plain trunk; without
---start they are trained first, as benchmarks/cifar10_resnet20.py does) are grouped,
-fine-tuned and packed, a row per case:
+The trained networks are grouped, fine-tuned and packed. Without --start they are
+SDAResNet20 with the weights of the package, and its plain trunk, which starts from the
+same weights and is trained on all images for --start_epochs. A row per case:
 
 * ResNet20 at 50 and 70 % of the convolutions, groups of any size as published
   (`diverse`) and groups of one size without common channels (`disjoint`), in one shot
@@ -31,15 +32,16 @@ from rows import command, read_rows, replace_row
 
 from keras_sda.analysis import compare_latency, profile
 from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.applications import SDAResNet20
 from keras_sda.export import fold_batch_normalization
 from keras_sda.grouping import GroupingReport, pack, self_group
 from keras_sda.training import (
     RECIPES,
     TrainOptions,
+    build_classifier,
     fine_tune_classifier,
     load_image_dataset,
     measure_accuracy,
-    train_classifier,
 )
 from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.make_deterministic import make_deterministic
@@ -64,27 +66,34 @@ CASES = (
 
 
 def start_models(options):
-    """Paths of the trained networks; trains those that are not there."""
+    """Paths of the trained networks; makes those that are not there."""
     if options.start:
         return dict(zip(("ResNet20", "SDAResNet20"), options.start, strict=True))
-    paths = {}
-    for name, depth_attention in (("ResNet20", False), ("SDAResNet20", True)):
-        folder = options.work / f"{'sda' if depth_attention else 'plain'}_seed0"
-        train_classifier(
-            TrainOptions(
-                model="SDAResNet20",
-                dataset="cifar10",
-                data_dir=options.data_dir,
-                recipe="cifar",
-                seed=0,
-                depth_attention=depth_attention,
-                resume=(folder / "options.json").exists(),
-                output=str(folder),
-            ),
-            log=print,
-        )
-        paths[name] = folder / "model.keras"
+    paths = {
+        "ResNet20": options.work / "plain.keras",
+        "SDAResNet20": options.work / "sda.keras",
+    }
+    whole = build_classifier(SDAResNet20, SIZE, 3, 10)
+    whole.set_weights(SDAResNet20(weights="cifar10").get_weights())
+    save(whole, paths["SDAResNet20"])
+    if not paths["ResNet20"].exists():
+        model = build_classifier(SDAResNet20, SIZE, 3, 10, depth_attention=False)
+        for layer in filter(lambda layer: layer.weights, model.layers):
+            layer.set_weights(whole.get_layer(layer.name).get_weights())
+        data = load_image_dataset("cifar10", options.data_dir)
+        folder = options.work / "plain"
+        folder.mkdir(exist_ok=True)
+        fine_tune_classifier(
+            model, data, SIZE, RECIPES["cifar"], options.start_epochs, folder,
+            batch_size=BATCH_SIZE, learning_rate=0.05, seed=0,
+        )  # fmt: skip
+        save(copy_without_optimizer(model), paths["ResNet20"])
     return paths
+
+
+def save(model, path):
+    with atomic_write(path) as temporary:
+        model.save(temporary)
 
 
 class Case:
@@ -134,8 +143,7 @@ class Case:
             facts["accuracy_grouped"] = self.accuracy(model)
             self.train(model, self.options.epochs, "whole")
             facts["accuracy"] = self.accuracy(model)
-            with atomic_write(self.masked) as temporary:
-                copy_without_optimizer(model).save(temporary)
+            save(copy_without_optimizer(model), self.masked)
             with atomic_write(self.facts) as temporary:
                 temporary.write_text(json.dumps(facts))
         return load_model(self.masked), json.loads(self.facts.read_text())
@@ -206,9 +214,10 @@ def main():
     parser.add_argument(
         "--start", nargs=2, metavar=("PLAIN", "SDA"), help="trained .keras files"
     )
-    parser.add_argument("--epochs", type=int, default=4, help="of the whole network")
+    parser.add_argument("--start_epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3, help="of the whole network")
     parser.add_argument("--local_epochs", type=int, default=1)
-    parser.add_argument("--train_images", type=int, default=20000, help="the first N")
+    parser.add_argument("--train_images", type=int, default=10000, help="the first N")
     parser.add_argument("--learning_rate", type=float, default=0.02)
     parser.add_argument("--latency_batch_size", type=int, default=8)
     parser.add_argument("--latency_only", action="store_true")

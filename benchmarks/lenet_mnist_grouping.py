@@ -5,8 +5,9 @@
 For every seed LeNet 20-50-500-10 is trained, then grouped in steps (convolutions and
 dense layers alike, the stem left alone, 64 groups at most, kept from the first step
 on): at --local_rates with --local_epochs of fine-tuning each, then at every one of
---rates with --fine_tune_epochs, each from the network of the step before. In one shot
-to 0.99 it does not recover. A row holds parameters and multiply-accumulates as
+--rates with --fine_tune_epochs (the last one, which has the fewest weights left, with
+--last_epochs), each from the network of the step before. In one shot to 0.99 it does
+not recover. A row holds parameters and multiply-accumulates as
 published (what the masks leave) and as computed by the packed model, which must give
 the accuracy of the masked one. Interrupted, it goes on after the last step. The
 summary, mean and standard deviation over the seeds beside the published accuracy, goes
@@ -110,7 +111,9 @@ class Chain:
             model = self.grouped(model, rate, options.local_epochs)
         for rate in options.rates:
             cut = self.accuracy(self.cut(model, rate))
-            model = self.grouped(model, rate, options.fine_tune_epochs)
+            last = rate == options.rates[-1]
+            epochs = options.last_epochs if last else options.fine_tune_epochs
+            model = self.grouped(model, rate, epochs)
             accuracy = self.accuracy(model)
             counts = GroupingReport.of(model)
             packed = pack(model, form="lists").model
@@ -123,10 +126,11 @@ class Chain:
                 accuracy,
                 profile(packed),
                 (counts.published_params, counts.published_macs),
+                epochs,
             )
             keras.backend.clear_session()
 
-    def row(self, rate, start, cut, accuracy, small, counts):
+    def row(self, rate, start, cut, accuracy, small, counts, epochs=0):
         options, reference = self.options, PUBLISHED.get(rate, ("", "", ""))
         return {
             "rate": rate,
@@ -143,7 +147,7 @@ class Chain:
             "macs_packed": small.macs,
             "epochs": options.epochs,
             "local_epochs": options.local_epochs,
-            "fine_tune_epochs": options.fine_tune_epochs,
+            "fine_tune_epochs": epochs,
             "learning_rate": options.learning_rate,
             "fine_tune_rate": options.fine_tune_rate,
             "batch_size": BATCH_SIZE,
@@ -182,8 +186,9 @@ def main():
     parser.add_argument("--local_rates", type=float, nargs="*", default=[0.5, 0.8, 0.9])
     parser.add_argument("--local_epochs", type=int, default=1)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--fine_tune_epochs", type=int, default=7)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--fine_tune_epochs", type=int, default=5)
+    parser.add_argument("--last_epochs", type=int, default=12)
     parser.add_argument("--learning_rate", type=float, default=0.05)
     parser.add_argument("--fine_tune_rate", type=float, default=0.05)
     parser.add_argument("--train_images", type=int, help="the first N. Default: all")
