@@ -42,7 +42,6 @@ Images in memory are padded by four zeros, cropped and mirrored in numpy on ever
 backend (digits are not mirrored); larger data sets come from `training_stream`.
 """
 
-import csv
 import dataclasses
 import pathlib
 import shutil
@@ -71,6 +70,7 @@ from keras_sda.training import (
 )
 from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils.csv_rows import read_rows, write_rows
 
 flags.DEFINE_enum(
     "recipe", "resnet56_cifar", sorted(PUBLISHED_SEARCHES), "Published search."
@@ -220,20 +220,11 @@ class Experiment:
         )
         self.seconds[name] = round(time.perf_counter() - began, 1)
 
-    def accuracy(self, model):
-        """Share of the test images that a model gets right."""
-        right = total = 0
-        for images, labels in self.images.test_arrays():
-            outputs = model.predict_on_batch(images)
-            right += int((outputs.argmax(-1) == labels).sum())
-            total += len(labels)
-        return right / total
-
     def train_weights(self):
         """The first stage, once for all searches; returns the accuracy."""
         whole = ChannelSearch(self.gated, self.settings.output, seed=self.settings.seed)
         self.train("weights", whole.train_weights)
-        return self.accuracy(self.gated)
+        return self.images.accuracy(self.gated)
 
     def search(self, price, target, whole):
         """Gates, derived network, fine-tuning; returns the row."""
@@ -252,9 +243,9 @@ class Experiment:
         )
         official = "official" if settings.residual == "official" else "exact"
         result = search.derive(settings.threshold, official, settings.max_half_open)
-        derived = self.accuracy(result.model)
+        derived = self.images.accuracy(result.model)
         self.train("fine_tune", search.fine_tune)
-        accuracy = self.accuracy(result.model)
+        accuracy = self.images.accuracy(result.model)
         result.report.save(folder)
         search.plot(folder / "search.png")
         shutil.copyfile(folder / "architecture/architecture.csv", folder / "search.csv")
@@ -328,7 +319,7 @@ def run(options):
         reference = 7820 if options.recipe.endswith("_cifar") else 0
     experiment = Experiment(settings, dataset, reference)
     path = settings.output / "results.csv"
-    rows, whole, failures = read(path), None, []
+    rows, whole, failures = read_rows(path), None, []
     for price, target in settings.searches:
         done = [row for row in rows if _is_same(row, settings, dataset, price, target)]
         print(f"{_folder_name(price, target)}: {'done' if done else 'search'}",
@@ -345,7 +336,7 @@ def run(options):
             print(failures[-1], flush=True)
             continue
         rows.append({key: str(value) for key, value in row.items()})
-        write(rows, path)
+        write_rows(rows, path)
         experiment.tidy(price, target)
         print(line(rows[-1]), flush=True)
     if failures:
@@ -383,20 +374,6 @@ def line(row):
             f"{row['published_params_millions']} M"
         )
     return text
-
-
-def read(path):
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write(rows, path):
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[-1]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def main(arguments):

@@ -41,7 +41,6 @@ numpy on every backend (digits are not mirrored); larger data sets come from
 `training_stream`.
 """
 
-import csv
 import dataclasses
 import json
 import pathlib
@@ -79,6 +78,7 @@ from keras_sda.training import (
 from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.evaluate_classifier import check_classifier
 from keras_sda.utils import InvalidInputError, atomic_write, load_model
+from keras_sda.utils.csv_rows import read_rows, write_rows
 
 flags.DEFINE_enum(
     "recipe", "densenet121_cifar10", sorted(GROUPING_RECIPES), "Published grouping."
@@ -209,15 +209,6 @@ class Experiment:
             **more,
         )  # fmt: skip
 
-    def accuracy(self, model):
-        """Share of the test images that a model gets right."""
-        right = total = 0
-        for images, labels in self.images.test_arrays():
-            outputs = model.predict_on_batch(images)
-            right += int((outputs.argmax(-1) == labels).sum())
-            total += len(labels)
-        return right / total
-
     def open_whole(self):
         """The trained network: a file, the result of a run before, or trained now."""
         start, seed = self.options.start, self.options.seed
@@ -248,7 +239,7 @@ class Experiment:
                 temporary.write_text(json.dumps(settings) + "\n")
             save(self.whole, saved)
             shutil.rmtree(folder, ignore_errors=True)
-        self.accuracy_whole = self.accuracy(self.whole)
+        self.accuracy_whole = self.images.accuracy(self.whole)
         print(f"accuracy of the whole network {self.accuracy_whole:.2%}", flush=True)
 
     def settings(self):
@@ -285,7 +276,7 @@ class Experiment:
             )  # fmt: skip
 
         def measure(model, step):
-            grouped["accuracy"] = self.accuracy(model)
+            grouped["accuracy"] = self.images.accuracy(model)
             print(f"{step.name}: {grouped['accuracy']:.2%} grouped", flush=True)
 
         result = group_and_fine_tune(
@@ -303,9 +294,9 @@ class Experiment:
             after_grouping=measure,
         )
         masked = copy_without_optimizer(result.model)
-        accuracy = self.accuracy(masked)
+        accuracy = self.images.accuracy(masked)
         packing = pack(masked, options.form)
-        packed = self.accuracy(packing.model)
+        packed = self.images.accuracy(packing.model)
         result.report.save(folder)
         packing.report.save(folder)
         plot_group_sizes(result.report, folder / "groups.png")
@@ -396,7 +387,7 @@ def run(options):
     pairs = rates_of(options)
     experiment = Experiment(options, load(options))
     path = experiment.output / "results.csv"
-    rows, failures = read(path), []
+    rows, failures = read_rows(path), []
     for rates in pairs:
         wanted = {key: str(x) for key, x in experiment.identity(rates).items()}
         done = any(wanted.items() <= row.items() for row in rows)
@@ -411,7 +402,7 @@ def run(options):
             print(failures[-1], flush=True)
             continue
         rows.append({key: str(value) for key, value in row.items()})
-        write(rows, path)
+        write_rows(rows, path)
         experiment.tidy(rates)
         print(line(rows[-1]), flush=True)
     if failures:
@@ -440,20 +431,6 @@ def save(model, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         model.save(temporary)
-
-
-def read(path):
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write(rows, path):
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[-1]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def fail(error):

@@ -8,14 +8,13 @@ again. Writes benchmarks/results/cifar10_resnet20.csv, a row per finished run.
 """
 
 import argparse
-import csv
 import json
 import pathlib
 
 from absl import logging
 
 from keras_sda.training import TrainOptions, train_classifier
-from keras_sda.utils import atomic_write
+from keras_sda.utils.csv_rows import write_rows
 
 RESULT = pathlib.Path(__file__).parent / "results" / "cifar10_resnet20.csv"
 
@@ -38,13 +37,6 @@ def row_of(metrics):
         "device": metrics["device"],
         "versions": " ".join(f"{k} {v}" for k, v in metrics["versions"].items()),
     }
-
-
-def write(rows):
-    with atomic_write(RESULT) as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def main():
@@ -76,7 +68,7 @@ def main():
             )
             rows.append(row_of(metrics))
             print(json.dumps(rows[-1]), flush=True)
-            write(rows)
+            write_rows(rows, RESULT)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ Writes a row per run to benchmarks/results/depth_attention_fine_tuning.csv, and
 """
 
 import argparse
-import csv
 import dataclasses
 import pathlib
 import time
@@ -42,6 +41,7 @@ from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.training.make_schedule import make_schedule
 from keras_sda.training.training_stream import steps_per_epoch
 from keras_sda.utils import atomic_write
+from keras_sda.utils.csv_rows import read_rows, write_rows
 
 RESULT = pathlib.Path(__file__).parent / "results" / "depth_attention_fine_tuning.csv"
 BATCH_SIZE = 64
@@ -203,20 +203,6 @@ def fine_tune(experiment, variant, seed, start, data_dir):
     }
 
 
-def read():
-    if not RESULT.exists():
-        return []
-    with RESULT.open() as file:
-        return list(csv.DictReader(file))
-
-
-def write(path, rows):
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def summarise(rows):
     groups = {}
     for row in rows:
@@ -249,7 +235,7 @@ def main():
     parser.add_argument("--output", default="runs/depth_attention_fine_tuning")
     options = parser.parse_args()
     make_deterministic(TrainOptions(), print)
-    rows = read()
+    rows = read_rows(RESULT)
     for name in options.datasets:
         folder = pathlib.Path(options.output) / name
         start = STARTS[name](options, folder)
@@ -263,8 +249,9 @@ def main():
                 )
                 print(row, flush=True)
                 rows.append(row)
-                write(RESULT, rows)
-                write(RESULT.with_stem(RESULT.stem + "_summary"), summarise(rows))
+                summary = RESULT.with_stem(RESULT.stem + "_summary")
+                write_rows(rows, RESULT)
+                write_rows(summarise(rows), summary)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ benchmarks/results/profile_keras_applications.csv and fails when a model holds a
 that `profile` does not know or its parameters differ from `count_params()`.
 """
 
-import csv
 import gc
 import pathlib
 import sys
@@ -16,7 +15,7 @@ import time
 import keras
 
 from keras_sda.analysis import profile
-from keras_sda.utils import atomic_write
+from keras_sda.utils.csv_rows import write_rows
 
 RESULT = pathlib.Path(__file__).parent / "results" / "profile_keras_applications.csv"
 
@@ -54,10 +53,7 @@ def main():
         print(f"{rows[-1]} {seconds:.2f} s", flush=True)
         del model, result
         gc.collect()
-    with atomic_write(RESULT) as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(rows, RESULT)
     if any(row["num_unknown"] or not row["params_match"] for row in rows):
         sys.exit("Some models were not counted completely, see the rows above.")
 

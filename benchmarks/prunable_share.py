@@ -11,7 +11,6 @@ for people, docs/prunable_share.md.
 """
 
 import collections
-import csv
 import gc
 import pathlib
 
@@ -22,6 +21,7 @@ from keras_sda.graph import ChannelGraph
 from keras_sda.pruning.model_cost import ModelCost
 from keras_sda.pruning.select_channels import select_channels
 from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils.csv_rows import write_rows
 from keras_sda.version import __version__
 
 RESULT = pathlib.Path(__file__).parent / "results" / "prunable_share.csv"
@@ -109,10 +109,7 @@ def main():
             print(rows[-1], flush=True)
             keras.utils.clear_session()
             gc.collect()
-    with atomic_write(RESULT) as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(rows, RESULT)
     write_table(rows)
 
 

@@ -1,6 +1,5 @@
 """What the benchmarks of speed share: networks, times and rows of a CSV file."""
 
-import csv
 import os
 import pathlib
 import shlex
@@ -11,7 +10,7 @@ import numpy as np
 
 from keras_sda.analysis import compare_latency
 from keras_sda.analysis.inference_step import device_name, versions
-from keras_sda.utils import atomic_write
+from keras_sda.utils.csv_rows import read_rows, write_rows
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 
@@ -113,23 +112,6 @@ def round_robin(steps, warmup, runs):
 def quartiles(values, digits):
     """Lower quartile, median and upper quartile, rounded."""
     return [round(float(q), digits) for q in np.percentile(values, [25, 50, 75])]
-
-
-def read_rows(path):
-    """The rows of a CSV file as dictionaries; none where there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(rows, path):
-    """Writes all rows, with the columns of the last one, at once or not at all."""
-    with atomic_write(path) as temporary:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[-1].keys(), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
 
 
 def replace_row(row, path, key):

@@ -17,18 +17,19 @@ Columns: `ratio_to_trunk` has the target 1.08; `ratio_to_resnet50` divided by
 """
 
 import argparse
-import csv
 import gc
 import os
 import pathlib
 
 import keras
 import numpy as np
+from rows import replace_row
 
 from keras_sda.analysis import profile
 from keras_sda.analysis.inference_step import InferenceStep, device_name, versions
 from keras_sda.applications import get_model
-from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils import InvalidInputError
+from keras_sda.utils.csv_rows import read_rows
 
 RESULT = pathlib.Path(__file__).parent / "results" / "sda_families_speed.csv"
 FAMILIES = (
@@ -132,22 +133,6 @@ def key(row):
     return tuple(str(row[column]) for column in KEY)
 
 
-def read(path):
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write(row, path):
-    rows = [old for old in read(path) if key(old) != key(row)] + [row]
-    with atomic_write(path) as temporary:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -168,7 +153,7 @@ def main():
     if min(options.batch_size, options.runs) < 1 or options.warmup < 0:
         parser.error("--batch_size and --runs start at 1, --warmup at 0.")
     keras.config.set_dtype_policy(options.dtype)
-    done = {key(row) for row in read(options.output)} if options.resume else set()
+    done = {key(row) for row in read_rows(options.output)} if options.resume else set()
     for family in families:
         values = (family, device_name(), keras.backend.backend(), options.dtype)
         if (*values, str(options.batch_size), str(options.image_size)) in done:
@@ -178,7 +163,7 @@ def main():
             row = measure(family, options)
         except InvalidInputError as error:
             parser.error(str(error))
-        write(row, options.output)
+        replace_row(row, options.output, KEY)
         print(
             f"{family:14} {row['network']:9.1f} ms   {row['ratio_to_trunk']:.3f} x its "
             f"trunk (target {TARGET_TRUNK})   {row['ratio_to_resnet50']:.3f} x ResNet50"

@@ -11,7 +11,6 @@ batch, size and kind are replaced.
 """
 
 import argparse
-import csv
 import json
 import pathlib
 import subprocess
@@ -26,7 +25,7 @@ from keras_sda.analysis.inference_step import device_name, versions
 from keras_sda.applications import SDAResNet50, SDAResNet86
 from keras_sda.export import fold_batch_normalization, separate_shared_relus
 from keras_sda.layers import GroupedConv2D
-from keras_sda.utils import atomic_write
+from keras_sda.utils.csv_rows import read_rows, write_rows
 
 RESULT = pathlib.Path(__file__).parent / "results" / "sda_resnet_speed.csv"
 KEY = ("kind", "device", "backend", "dtype", "batch_size", "image_size")
@@ -287,16 +286,10 @@ def rows_of(kind, times, options):
 
 
 def write(rows):
-    old = []
-    if RESULT.exists():
-        with RESULT.open(newline="") as file:
-            old = list(csv.DictReader(file))
+    old = read_rows(RESULT)
     keys = {tuple(str(row[k]) for k in KEY) for row in rows}
     old = [row for row in old if tuple(row[k] for k in KEY) not in keys]
-    with atomic_write(RESULT) as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(old + rows)
+    write_rows([*old, *rows], RESULT)
 
 
 def main():

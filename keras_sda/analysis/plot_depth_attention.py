@@ -1,7 +1,6 @@
 """Depth attention as a picture, and its numbers as a table."""
 
 import collections
-import csv
 import math
 import os
 import pathlib
@@ -12,6 +11,7 @@ import numpy as np
 
 from keras_sda.analysis.depth_attention_table import depth_attention_table
 from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils.csv_rows import write_rows
 
 
 def plot_depth_attention(
@@ -65,11 +65,7 @@ def plot_depth_attention(
         )
     rows = depth_attention_table(attention, groups, group_names)
     figure = _draw(rows, list(attention), title, columns)
-    with atomic_write(path.with_suffix(".csv")) as temporary:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    write_rows(rows, path.with_suffix(".csv"))
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=130)
     return rows

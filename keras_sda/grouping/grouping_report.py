@@ -1,8 +1,6 @@
 """What grouping made of a model: layer by layer."""
 
-import csv
 import dataclasses
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -17,6 +15,7 @@ from keras_sda.grouping.importance_vectors import importance_vectors
 from keras_sda.grouping.published_counts import published_counts
 from keras_sda.layers.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.csv_rows import csv_text
 from keras_sda.utils.report_files import markdown_table, read_report, write_report
 
 _FORMAT = "keras_sda grouping report, version 1"
@@ -223,21 +222,17 @@ class GroupingReport:
 
     def to_csv(self) -> str:
         """A row per masked layer, one for the total, a row per layer left alone."""
-        text = io.StringIO()
-        names = [field.name for field in dataclasses.fields(GroupedLayer)]
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        for layer in self.layers:
-            row = dataclasses.asdict(layer)
+        rows: list[dict] = [dataclasses.asdict(layer) for layer in self.layers]
+        for row in rows:
             for key in ("group_sizes", "group_channels"):
                 row[key] = " ".join(map(str, row[key]))
-            writer.writerow(row)
-        writer.writerow({"name": "Total", **self._totals()})
-        for layer in self.left_alone:
-            writer.writerow(
-                {"name": layer.name, "type": layer.type, "note": layer.reason}
-            )
-        return text.getvalue()
+        rows.append({"name": "Total", **self._totals()})
+        rows += [
+            {"name": layer.name, "type": layer.type, "note": layer.reason}
+            for layer in self.left_alone
+        ]
+        columns = [field.name for field in dataclasses.fields(GroupedLayer)]
+        return csv_text(rows, columns)
 
     def to_markdown(self) -> str:
         """Totals, masked layers and layers left alone, as Markdown tables."""

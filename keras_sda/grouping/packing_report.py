@@ -1,8 +1,6 @@
 """What packing made of a masked model: layer by layer."""
 
-import csv
 import dataclasses
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +10,7 @@ import keras
 
 from keras_sda.analysis import profile
 from keras_sda.grouping.filter_lists import filter_lists
+from keras_sda.utils.csv_rows import csv_text
 from keras_sda.utils.report_files import markdown_table, read_report, write_report
 
 _FORMAT = "keras_sda packing report, version 1"
@@ -161,14 +160,14 @@ class PackingReport:
 
     def to_csv(self) -> str:
         """A row per masked layer."""
-        text = io.StringIO()
-        names = [field.name for field in dataclasses.fields(PackedLayer)]
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        for row in self.layers:
-            times = " ".join(f"{name}={value}" for name, value in row.ms.items())
-            writer.writerow({**dataclasses.asdict(row), "ms": times})
-        return text.getvalue()
+        rows = [
+            {
+                **dataclasses.asdict(row),
+                "ms": " ".join(f"{name}={value}" for name, value in row.ms.items()),
+            }
+            for row in self.layers
+        ]
+        return csv_text(rows, [field.name for field in dataclasses.fields(PackedLayer)])
 
     def to_markdown(self) -> str:
         """Totals and layers, as Markdown."""

@@ -1,8 +1,6 @@
 """What became of a model: layer by layer, before and after."""
 
-import csv
 import dataclasses
-import io
 import json
 import os
 import pathlib
@@ -14,6 +12,7 @@ import keras
 from keras_sda.analysis import LatencyComparison, compare_latency, profile
 from keras_sda.pruning.draw_channels import draw_channels
 from keras_sda.pruning.layer_timer import LayerTimer
+from keras_sda.utils.csv_rows import csv_text
 from keras_sda.utils.report_files import markdown_table, read_report, write_report
 
 _FORMAT = "keras_sda pruning report, version 1"
@@ -213,13 +212,8 @@ class PruningReport:
 
     def to_csv(self) -> str:
         """A row per layer and one for the total."""
-        text = io.StringIO()
-        names = [field.name for field in dataclasses.fields(LayerChange)]
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        for row in (*self.layers, self._total()):
-            writer.writerow(dataclasses.asdict(row))
-        return text.getvalue()
+        rows = [*self.layers, self._total()]
+        return csv_text([dataclasses.asdict(row) for row in rows])
 
     def to_markdown(self) -> str:
         """Totals, layers and what was untouchable, as Markdown tables."""

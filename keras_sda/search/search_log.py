@@ -1,6 +1,5 @@
 """The course of an architecture stage, as CSV and for TensorBoard."""
 
-import csv
 import importlib.util
 import os
 import pathlib
@@ -10,7 +9,7 @@ import numpy as np
 
 from keras_sda.search.gate_cost import GateCost
 from keras_sda.search.search_callbacks import gate_values, hard_macs
-from keras_sda.utils import atomic_write
+from keras_sda.utils.csv_rows import read_rows, write_rows
 
 
 class SearchLog(keras.callbacks.Callback):
@@ -89,8 +88,8 @@ class SearchLog(keras.callbacks.Callback):
                 }
             )
         if self.folder is not None:
-            _write(self.folder / "architecture.csv", self.rows)
-            _write(self.folder / "gates.csv", self.gate_rows)
+            write_rows(self.rows, self.folder / "architecture.csv")
+            write_rows(self.gate_rows, self.folder / "gates.csv")
             self._write_tensorboard(epoch, row, values)
 
     def _write_tensorboard(self, epoch, row, values):
@@ -120,21 +119,11 @@ def _counts(values, threshold):
     }
 
 
-def _write(path, rows):
-    with atomic_write(path) as temporary, temporary.open("w") as file:
-        writer = csv.DictWriter(file, list(rows[-1]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def _read(path):
-    if not path.is_file():
-        return []
-    with path.open() as file:
-        return [
-            {key: text if key == "gate" else _number(text) for key, text in row.items()}
-            for row in csv.DictReader(file)
-        ]
+    return [
+        {key: text if key == "gate" else _number(text) for key, text in row.items()}
+        for row in read_rows(path)
+    ]
 
 
 def _number(text):

@@ -1,6 +1,5 @@
 """What every command that makes a classifier smaller does around its own work."""
 
-import csv
 import dataclasses
 import json
 import pathlib
@@ -24,6 +23,7 @@ from keras_sda.training.output_folder import check_output, claim_output
 from keras_sda.training.run_options import RunOptions
 from keras_sda.training.space_guard import check_free_space
 from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils.csv_rows import write_rows
 
 
 class CompressionRun:
@@ -165,7 +165,7 @@ class CompressionRun:
             "options": dataclasses.asdict(options),
         }
         if rows:
-            write_rows(self.folder / "history.csv", rows)
+            write_rows(rows, self.folder / "history.csv")
             title = f"{options.command} on {options.dataset}"
             if "accuracy" in metrics:
                 title += f": {metrics['accuracy']:.2%}"
@@ -190,11 +190,3 @@ class CompressionRun:
         elif self.dataset is not None:
             with atomic_write(path) as temporary:
                 temporary.write_text("\n".join(self.dataset.class_names) + "\n")
-
-
-def write_rows(path: pathlib.Path, rows: Sequence[Mapping]) -> None:
-    """Writes rows of the same keys as CSV."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

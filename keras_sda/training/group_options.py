@@ -5,12 +5,13 @@ from typing import ClassVar
 
 from keras_sda.grouping.check_rates import check_rates
 from keras_sda.grouping.grouping_steps import SCHEMES
-from keras_sda.training.run_options import RunOptions, option
+from keras_sda.training.device_options import DeviceOptions
+from keras_sda.training.run_options import option
 from keras_sda.utils import InvalidInputError
 
 
 @dataclasses.dataclass(frozen=True)
-class GroupOptions(RunOptions):
+class GroupOptions(DeviceOptions):
     """The options of `group_classifier`, checked when they are made.
 
     Use it in Python; `keras-sda group` makes its options from the same fields.
@@ -37,8 +38,7 @@ class GroupOptions(RunOptions):
         dataset: Dataset of training and accuracy, as in training.
         learning_rate: Highest rate of fine-tuning; a tenth of the recipe's if None.
         recipe: Name of a training recipe.
-        image_size: Height and width that a named network is built for.
-        strategy, virtual_devices, deterministic: As in `TrainOptions`.
+        image_size, strategy, virtual_devices, deterministic: See `DeviceOptions`.
         data_dir, download, strict, max_train_examples, batch_size, seed, resume,
             overwrite, output: See `RunOptions`.
 
@@ -117,23 +117,6 @@ class GroupOptions(RunOptions):
         None,
         "Highest rate of fine-tuning. A tenth of the recipe's if not given.",
         positive=True,
-    )
-    image_size: int | None = option(
-        None,
-        "Image height and width that a network is built for. Taken from the dataset if "
-        "not given.",
-        positive=True,
-    )
-    strategy: str = option(
-        "none",
-        "none: one device. mirrored: every GPU of this machine.",
-        ("none", "mirrored"),
-    )
-    virtual_devices: int = option(
-        0, "With --strategy mirrored: split the CPU into N devices, for trying it out."
-    )
-    deterministic: bool | None = option(
-        None, "Force repeatable results, also on a GPU, where it may be slower."
     )
     output: str = option("runs/group", "Folder of the results.")
 

@@ -1,13 +1,12 @@
 """A CSV file with one row per epoch that survives a kill."""
 
-import csv
 import os
 import pathlib
 import time
 
 import keras
 
-from keras_sda.utils import atomic_write
+from keras_sda.utils.csv_rows import read_rows, write_rows
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -47,10 +46,7 @@ class HistoryFile(keras.callbacks.Callback):
         rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         row["learning_rate"] = float(rate)
         self.rows = [old for old in self.rows if old["epoch"] <= epoch] + [row]
-        with atomic_write(self.path) as temporary, temporary.open("w") as file:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_rows(self.rows, self.path)
 
 
 def read_history(path: str | os.PathLike) -> list[dict]:
@@ -62,9 +58,5 @@ def read_history(path: str | os.PathLike) -> list[dict]:
     Returns:
         One dictionary per epoch; `"epoch"` is an int counted from 1.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        return []
-    with path.open() as file:
-        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    rows = [{k: float(v) for k, v in row.items()} for row in read_rows(path)]
     return [{**row, "epoch": int(row["epoch"])} for row in rows]

@@ -63,7 +63,7 @@ class RunOptions:
 
     command: ClassVar[str] = ""
     changeable: ClassVar[tuple[str, ...]] = ()
-    # Commands that let these be chosen declare them as fields.
+    # Commands that let these be chosen have them as fields: `DeviceOptions`.
     deterministic: ClassVar[bool | None] = None
     strategy: ClassVar[str] = "none"
     virtual_devices: ClassVar[int] = 0

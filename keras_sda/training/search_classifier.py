@@ -5,24 +5,23 @@ import pathlib
 import shutil
 from collections.abc import Callable
 
-import keras
 from absl import logging
 
 from keras_sda.search import ChannelSearch, add_channel_gates
 from keras_sda.search.search_options import check_budget
 from keras_sda.training.best_weights import copy_without_optimizer
-from keras_sda.training.build_classifier import build_classifier
-from keras_sda.training.compression_run import CompressionRun, write_rows
-from keras_sda.training.evaluate_classifier import check_classifier
+from keras_sda.training.compression_run import CompressionRun
 from keras_sda.training.evaluation_stream import evaluation_stream
 from keras_sda.training.history_file import HistoryFile, read_history
+from keras_sda.training.open_classifier import is_model_file, open_classifier
 from keras_sda.training.part_in_use import PartInUse
 from keras_sda.training.reading_errors import reading_errors
 from keras_sda.training.search_plan import make_search_plan
 from keras_sda.training.search_run_options import SearchOptions
 from keras_sda.training.space_guard import SpaceGuard
 from keras_sda.training.training_stream import steps_per_epoch, training_stream
-from keras_sda.utils import atomic_write, load_model
+from keras_sda.utils import atomic_write
+from keras_sda.utils.csv_rows import write_rows
 
 _TITLES = {
     "weights": "weights",
@@ -83,11 +82,11 @@ class _SearchRun(CompressionRun):
 
     def prepare(self):
         options, dataset = self.options, self.dataset
-        is_file = (
-            options.model.endswith(".keras") or pathlib.Path(options.model).exists()
+        self.model, self.size = open_classifier(
+            options.model, dataset, self.strategy, options.image_size
         )
-        self.model = self._load() if is_file else self._build()
-        self.plan = make_search_plan(options, dataset, self.size, is_file)
+        trained = is_model_file(options.model)
+        self.plan = make_search_plan(options, dataset, self.size, trained)
         self.strategy.check(self.plan.batch_size, dataset)
         self.steps = steps_per_epoch(dataset, self.plan.batch_size)
         gated = add_channel_gates(
@@ -97,28 +96,6 @@ class _SearchRun(CompressionRun):
         )
         self.search = ChannelSearch(gated, self.backup, seed=options.seed)
         check_budget(options.target_macs, self.search.cost)
-
-    def _load(self):
-        model = load_model(self.options.model)
-        self.size = check_classifier(model, self.options.model, self.dataset)
-        if self.strategy.num_devices > 1 and keras.backend.backend() == "tensorflow":
-            for layer in model._flatten_layers():
-                if isinstance(layer, keras.layers.BatchNormalization):
-                    layer.synchronized = True
-        return model
-
-    def _build(self):
-        from keras_sda.applications import get_model
-
-        constructor = get_model(self.options.model)
-        self.size = self.options.image_size or self.dataset.default_size
-        return build_classifier(
-            constructor,
-            self.size,
-            self.dataset.channels,
-            len(self.dataset.class_names),
-            synchronized=self.strategy.num_devices > 1,
-        )
 
     def carry_out(self) -> dict:
         options, plan, search = self.options, self.plan, self.search
@@ -222,8 +199,8 @@ class _SearchRun(CompressionRun):
             "epochs": " + ".join(str(x.epochs) for x in self.plan.stages.values()),
         }
         report = dataclasses.replace(result.report, settings=settings)
-        write_rows(self.folder / "search.csv", search.log.rows)
-        write_rows(self.folder / "gates.csv", search.log.gate_rows)
+        write_rows(search.log.rows, self.folder / "search.csv")
+        write_rows(search.log.gate_rows, self.folder / "gates.csv")
         search.plot(self.folder / "search.png")
         with atomic_write(self.folder / "gated.keras") as temporary:
             copy_without_optimizer(search.gated).save(temporary)

@@ -5,13 +5,14 @@ import math
 from typing import ClassVar
 
 from keras_sda.search import SEARCH_RECIPES
+from keras_sda.training.device_options import DeviceOptions
 from keras_sda.training.recipes import RECIPES
-from keras_sda.training.run_options import RunOptions, option
+from keras_sda.training.run_options import option
 from keras_sda.utils import InvalidInputError
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchOptions(RunOptions):
+class SearchOptions(DeviceOptions):
     """The options of `search_classifier`, checked when they are made.
 
     Use it in Python; `keras-sda search` makes its options from the same fields.
@@ -36,8 +37,7 @@ class SearchOptions(RunOptions):
             if None.
         architecture_learning_rate: Rate of the gates; from the recipe if None.
         recipe: Name of a training recipe or of one in `SEARCH_RECIPES`.
-        image_size: Height and width that a named network is built for.
-        strategy, virtual_devices, deterministic: As in `TrainOptions`.
+        image_size, strategy, virtual_devices, deterministic: See `DeviceOptions`.
         data_dir, download, strict, max_train_examples, batch_size, seed, resume,
             overwrite, output: See `RunOptions`.
 
@@ -118,23 +118,6 @@ class SearchOptions(RunOptions):
         "Recipe of the training, or of a published search. Taken from the dataset if "
         "not given.",
         (*RECIPES, *SEARCH_RECIPES),
-    )
-    image_size: int | None = option(
-        None,
-        "Image height and width that a network is built for. Taken from the dataset if "
-        "not given.",
-        positive=True,
-    )
-    strategy: str = option(
-        "none",
-        "none: one device. mirrored: every GPU of this machine.",
-        ("none", "mirrored"),
-    )
-    virtual_devices: int = option(
-        0, "With --strategy mirrored: split the CPU into N devices, for trying it out."
-    )
-    deterministic: bool | None = option(
-        None, "Force repeatable results, also on a GPU, where it may be slower."
     )
     output: str = option("runs/search", "Folder of the results.")
 

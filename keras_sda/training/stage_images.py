@@ -97,6 +97,19 @@ class StageImages:
         for images, targets in data:
             yield images.numpy(), targets.numpy().argmax(-1)
 
+    def accuracy(self, model: keras.Model) -> float:
+        """Share of the test images whose class a model names.
+
+        Args:
+            model: A classifier that takes pixels from 0 to 255.
+        """
+        right = total = 0
+        for images, labels in self.test_arrays():
+            outputs = model.predict_on_batch(images)
+            right += int((outputs.argmax(-1) == labels).sum())
+            total += len(labels)
+        return right / total
+
     def _sized(self, arrays):
         images, labels = arrays
         if images.shape[1:3] != (self.size, self.size):

@@ -3,12 +3,13 @@
 import dataclasses
 from typing import ClassVar
 
-from keras_sda.training.run_options import RunOptions, option
+from keras_sda.training.device_options import DeviceOptions
+from keras_sda.training.run_options import option
 from keras_sda.utils import InvalidInputError
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainOptions(RunOptions):
+class TrainOptions(DeviceOptions):
     """The options of `train_classifier`, checked when they are made.
 
     Use it in Python; `keras-sda train` and `applications/train_classifier.py` make
@@ -64,11 +65,6 @@ class TrainOptions(RunOptions):
         "digits (built in), a TensorFlow Datasets name such as cifar10, or a folder "
         "with one sub-folder of images per class.",
     )
-    image_size: int | None = option(
-        None,
-        "Image height and width in pixels. Taken from the dataset if not given.",
-        positive=True,
-    )
     epochs: int | None = option(
         None,
         "Passes over the training images. Taken from the recipe if not given.",
@@ -78,14 +74,6 @@ class TrainOptions(RunOptions):
         None,
         "Which layers augment the images. Taken from the recipe if not given.",
         ("keras", "keras_cv", "none"),
-    )
-    strategy: str = option(
-        "none",
-        "none: one device. mirrored: every GPU of this machine.",
-        ("none", "mirrored"),
-    )
-    virtual_devices: int = option(
-        0, "With --strategy mirrored: split the CPU into N devices, for trying it out."
     )
     mixed_precision: str = option(
         "float32",
@@ -105,11 +93,6 @@ class TrainOptions(RunOptions):
     )
     weights: str | None = option(
         None, "Weights to start from: a file, or a name such as imagenet."
-    )
-    deterministic: bool | None = option(
-        None,
-        "Force repeatable results, also on a GPU, where it may be slower. If not "
-        "given, runs on one CPU device are repeatable in every bit.",
     )
     output: str = option("runs/train", "Folder of the results.")
 
