@@ -74,8 +74,8 @@ def export_saved_model(
         float32: Whether a model of mixed precision is computed in float32. Defaults to
             `True`.
         portable: Whether grouped convolutions are split (see `split_groups`), for
-            servers without oneDNN, such as ARM. Defaults to `False`: the form that was
-            fastest and right on this machine.
+            servers without oneDNN, such as ARM, or x86 without AVX-512 VNNI. Defaults
+            to `False`: the form that was fastest and right on this machine.
         name: Folder between `output_dir` and the version. Defaults to `None`: none.
         overwrite: Whether an existing `version` is replaced. Defaults to `False`.
 

@@ -16,8 +16,8 @@ def split_groups(model: keras.Model) -> keras.Model:
     """Rebuilds a model with every grouped convolution in its split form.
 
     Use it before an export that has to run where oneDNN is absent or switched off
-    (ARM, `TF_ENABLE_ONEDNN_OPTS=0`): the native grouped operation fails there. Where
-    oneDNN is on, the native form is the faster one.
+    (ARM, x86 without AVX-512 VNNI, `TF_ENABLE_ONEDNN_OPTS=0`): the native grouped
+    operation fails there. Where oneDNN is on, the native form is the faster one.
 
     Args:
         model: A functional or sequential model.

@@ -35,7 +35,8 @@ class GroupedConv2D(keras.layers.Conv2D):
             dtype.
             `"native"`: the grouped operation of the backend. On TensorFlow that is
             the plain operation without XLA, which on CPU exists for float32 and
-            bfloat16 where oneDNN is on.
+            bfloat16 where oneDNN is on (by default on Linux and CPUs with AVX-512
+            VNNI, AVX-VNNI or AMX; else with `TF_ENABLE_ONEDNN_OPTS=1`).
             `"auto"`: the native operation where a trial run (forward, gradient, and
             with a bias inside a graph) agrees with the split form, else the split
             form; where every group is one channel, the depthwise operation.

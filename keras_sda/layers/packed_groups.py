@@ -132,27 +132,37 @@ class PackedGroups:
 
     def grouped(self, inputs, axis, function):
         """Applies `function` of inputs and kernel to every group, and joins them."""
-        kernels = iter(self.kernels)
-        read = self.reader(inputs, axis)
-        made = [
-            function(read(own), next(kernels)) if own else None for own in self.channels
-        ]
+        kernels, biases = iter(self.kernels), self._biases(len(inputs.shape), axis)
+        read, made = self.reader(inputs, axis), []
+        for own, bias in zip(self.channels, biases, strict=True):
+            x = function(read(own), next(kernels)) if own else None
+            # Added here, it can become a part of the convolution.
+            made.append(x if x is None or bias is None else ops.add(x, bias))
         like = next(x for x in made if x is not None)
         for number, (x, size) in enumerate(zip(made, self.sizes, strict=True)):
             if x is None:
                 # Zeros in the shape of the others, whatever the batch is.
                 one = ops.zeros_like(ops.take(like, np.zeros(size, "int32"), axis=axis))
-                made[number] = one
+                bias = biases[number]
+                made[number] = one if bias is None else ops.add(one, bias)
         outputs = made[0] if len(made) == 1 else ops.concatenate(made, axis=axis)
         if self.order is not None and self.order != list(range(self.num_filters)):
             outputs = take_channels(outputs, self.order, axis)
-        if self.bias is not None:
-            shape = [1] * len(outputs.shape)
-            shape[axis] = self.num_filters
-            outputs = ops.add(outputs, ops.reshape(self.bias, shape))
         if self.activation is not None:
             outputs = self.activation(outputs)
         return outputs
+
+    def _biases(self, rank, axis):
+        """The bias of every group, with the axes of the outputs; None without one."""
+        if self.bias is None:
+            return [None] * len(self.sizes)
+        bias = self.bias
+        if self.order is not None:
+            bias = ops.take(bias, np.argsort(self.order).astype("int32"), axis=0)
+        parts = ops.split(bias, np.cumsum(self.sizes)[:-1].tolist())
+        shape = [1] * rank
+        shape[axis] = -1
+        return [ops.reshape(part, shape) for part in parts]
 
     def connections(self) -> int:
         """Pairs of a filter and a channel that it reads."""
