@@ -8,9 +8,10 @@ trained network may leave more channels unread) is grouped at Conv-70/FC-60: gro
 any size as published, 16 and 4 of them, and disjoint groups of one size. Each is packed
 for each batch size, batch normalization is folded into the dense and the packed
 network, and both are timed in alternation: in Keras (compiled, as measure_latency
-does), and with --runtimes as a SavedModel, in ONNX Runtime and in LiteRT on two
-threads (`pip install -e ".[runtimes]"`). A row per network, batch size and runtime goes
-to packed_speed.csv, and what became of every layer to packed_layers.csv. With
+does), and with --runtimes as a SavedModel (export_saved_model, whose weights are
+constants), in ONNX Runtime and in LiteRT on two threads
+(`pip install -e ".[runtimes]"`). A row per network, batch size and runtime goes to
+packed_speed.csv, and what became of every layer to packed_layers.csv. With
 --grouping the time that self_group takes on DenseNet201 goes to grouping_seconds.csv.
 Targets: 1.2 for diverse, 1.8 for disjoint groups; 180 s for DenseNet201.
 """
@@ -25,7 +26,7 @@ import numpy as np
 from rows import RESULTS, about, command, machine, quartiles, replace_row, round_robin
 
 from keras_sda.analysis import compare_latency, profile
-from keras_sda.export import fold_batch_normalization
+from keras_sda.export import export_saved_model, fold_batch_normalization
 from keras_sda.grouping import pack, self_group
 from keras_sda.utils import load_model
 
@@ -95,10 +96,14 @@ def _timed(run):
 def _savedmodel(model, path, x):
     import tensorflow as tf
 
-    model.export(str(path), verbose=False)
-    serve = tf.saved_model.load(str(path)).serve
-    image = tf.constant(x)
-    return lambda: np.asarray(serve(image))
+    folder = export_saved_model(model, path, preprocessing="none")
+    loaded = tf.saved_model.load(str(folder))
+    serve, images = loaded.signatures["serving_default"], tf.constant(x)
+
+    def run(loaded=loaded):  # which has to live as long as its signatures are called
+        return serve(images=images)["probabilities"].numpy()
+
+    return run
 
 
 def _onnx(model, path, x):
@@ -159,7 +164,7 @@ def measure(runtime, dense, packed, batch_size, options):
     }
 
 
-def write_layers(name, report, batch_size):
+def write_layers(name, report, batch_size, folder):
     for row in report.layers:
         dense, own = row.ms.get("dense"), row.ms.get(row.form)
         replace_row(
@@ -177,7 +182,7 @@ def write_layers(name, report, batch_size):
                 "ms": own,
                 "ratio_to_dense": round(own / dense, 4) if dense else "",
             },
-            RESULTS / "packed_layers.csv",
+            folder / "packed_layers.csv",
             ("groups", "batch_size", "layer"),
         )
 
@@ -225,7 +230,7 @@ def main():
         for batch_size in options.batch_sizes:
             result = pack(masked, batch_size=batch_size)
             packed = fold_batch_normalization(result.model)
-            write_layers(name, result.report, batch_size)
+            write_layers(name, result.report, batch_size, options.output)
             before, after = profile(whole), profile(result.model)
             for runtime in options.runtimes:
                 row = {

@@ -50,8 +50,26 @@ def machine(dtype="float32"):
     return {
         "dtype": dtype,
         "cpu_cores": os.cpu_count(),
+        "cpu_vectors": _vectors(),
+        "onednn": _onednn(),
         "versions": " ".join(f"{k} {v}" for k, v in versions().items()),
     }
+
+
+def _vectors():
+    """The widest vector instructions of the processor, where Linux names them."""
+    path = pathlib.Path("/proc/cpuinfo")
+    words = set(path.read_text().split()) if path.exists() else set()
+    return next((x for x in ("avx512f", "avx2", "asimd") if x in words), "")
+
+
+def _onednn():
+    """Whether TensorFlow computes with oneDNN in this process."""
+    if keras.backend.backend() != "tensorflow":
+        return ""
+    from tensorflow.python.util import _pywrap_util_port
+
+    return "on" if _pywrap_util_port.IsMklEnabled() else "off"
 
 
 def command():

@@ -41,7 +41,8 @@ def filter_lists(mask: np.ndarray) -> list[FilterList]:
     [(0, 2), (1,)]
     """
     mask = np.asarray(mask) > 0
-    _, first, number = np.unique(mask.T, axis=0, return_index=True, return_inverse=True)
+    rows = np.packbits(mask.T, axis=1)
+    _, first, number = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     number = number.reshape(-1)
     lists = []
     for index in np.argsort(first):
