@@ -153,13 +153,15 @@ class PackedGroups:
         return outputs
 
     def _biases(self, rank, axis):
-        """The bias of every group, with the axes of the outputs; None without one."""
+        """The bias of every group, to be added to its outputs; None without one."""
         if self.bias is None:
             return [None] * len(self.sizes)
         bias = self.bias
         if self.order is not None:
             bias = ops.take(bias, np.argsort(self.order).astype("int32"), axis=0)
         parts = ops.split(bias, np.cumsum(self.sizes)[:-1].tolist())
+        if axis == rank - 1:
+            return parts  # As vectors: TensorFlow fuses (1, 1) into a product wrongly.
         shape = [1] * rank
         shape[axis] = -1
         return [ops.reshape(part, shape) for part in parts]

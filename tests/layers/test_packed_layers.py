@@ -245,6 +245,21 @@ print("backend", keras.backend.backend(), "tensorflow" in sys.modules)
 """
 
 
+@pytest.mark.parametrize("order", [None, [3, 0, 2, 1]])
+@pytest.mark.parametrize("kind, shape", [(PackedDense, ()), (PackedConv2D, (5, 5))])
+def test_groups_of_one_filter_in_a_graph(kind, shape, order):
+    """TensorFlow fuses a product with a bias of shape (1, 1) into one that fails."""
+    options = {"kernel_size": 1} if shape else {}
+    layer = kind([[0, 2], [1], []], [2, 1, 1], order=order, **options)
+    inputs = keras.Input((*shape, 3))
+    model = keras.Model(inputs, keras.layers.ReLU()(layer(inputs)))
+    layer.bias.assign([0.5, -1.0, 2.0, 3.0])
+    x = np.random.default_rng(0).normal(size=(4, *shape, 3)).astype("f")
+    kernel = dense_kernel(layer, 3).reshape(3, 4)
+    expected = np.maximum(x @ kernel + [0.5, -1.0, 2.0, 3.0], 0)
+    assert_close(model.predict(x, verbose=0), expected, 1e-5)
+
+
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(backend, tmp_path, run_python):
     if importlib.util.find_spec(backend) is None:
