@@ -159,7 +159,10 @@ class PackedGroups:
         bias = self.bias
         if self.order is not None:
             bias = ops.take(bias, np.argsort(self.order).astype("int32"), axis=0)
-        parts = ops.split(bias, np.cumsum(self.sizes)[:-1].tolist())
+        ends = np.cumsum(self.sizes).tolist()
+        parts = [
+            bias[end - size : end] for end, size in zip(ends, self.sizes, strict=True)
+        ]
         if axis == rank - 1:
             return parts  # As vectors: TensorFlow fuses (1, 1) into a product wrongly.
         shape = [1] * rank

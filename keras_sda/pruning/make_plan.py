@@ -73,9 +73,9 @@ def make_plan(
 
     Example:
 
-    >>> import keras
+    >>> from keras_sda.applications import CIFARResNet20
     >>> from keras_sda.pruning import make_plan
-    >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+    >>> model = CIFARResNet20()
     >>> plan = make_plan(model, macs=0.5, round_to=8)
     >>> plan.expected["macs"] <= 0.5 * plan.expected["macs_before"]
     True

@@ -103,9 +103,9 @@ def prune(
 
     Example:
 
-    >>> import keras
+    >>> from keras_sda.applications import CIFARResNet20
     >>> from keras_sda.pruning import prune
-    >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+    >>> model = CIFARResNet20()
     >>> result = prune(model, macs=0.5, round_to=8)
     >>> result.report.macs_after <= 0.5 * result.report.macs_before
     True

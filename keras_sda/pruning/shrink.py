@@ -26,9 +26,9 @@ def shrink(model: keras.Model, plan: PruningPlan) -> keras.Model:
 
     Example:
 
-    >>> import keras
+    >>> from keras_sda.applications import CIFARResNet20
     >>> from keras_sda.pruning import make_plan, shrink
-    >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+    >>> model = CIFARResNet20()
     >>> small = shrink(model, make_plan(model, params=0.5))
     >>> small.count_params() <= 0.5 * model.count_params()
     True

@@ -93,9 +93,9 @@ def remove_channel_gates(model: keras.Model) -> keras.Model:
 
     Example:
 
-    >>> import keras
+    >>> from keras_sda.applications import CIFARResNet20
     >>> from keras_sda.search import add_channel_gates, remove_channel_gates
-    >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+    >>> model = CIFARResNet20()
     >>> plain = remove_channel_gates(add_channel_gates(model))
     >>> plain.count_params() == model.count_params()
     True

@@ -169,9 +169,9 @@ def open_channels(gated: keras.Model, threshold: float = 0.9) -> dict[str, np.nd
 
     Example:
 
-    >>> import keras
+    >>> from keras_sda.applications import CIFARResNet20
     >>> from keras_sda.search import add_channel_gates, open_channels
-    >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+    >>> model = CIFARResNet20()
     >>> masks = open_channels(add_channel_gates(model), threshold=0.4)
     >>> all(mask.all() for mask in masks.values())
     True

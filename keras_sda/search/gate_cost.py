@@ -41,7 +41,8 @@ class GateCost(ModelCost):
     >>> import keras
     >>> from keras_sda.search import add_channel_gates
     >>> from keras_sda.search.gate_cost import GateCost
-    >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+    >>> from keras_sda.applications import CIFARResNet20
+    >>> model = CIFARResNet20()
     >>> cost = GateCost(add_channel_gates(model))
     >>> half = {gate.name: np.full(gate.channels, 0.5) for gate in cost.gates}
     >>> 0.2 < cost.macs_at(half) / cost.macs < 0.5

@@ -29,7 +29,8 @@ def stage_variables(
     >>> import keras
     >>> from keras_sda.search import add_channel_gates
     >>> from keras_sda.search.stage_variables import stage_variables
-    >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+    >>> from keras_sda.applications import CIFARResNet20
+    >>> model = CIFARResNet20()
     >>> gated = add_channel_gates(model)
     >>> chosen = stage_variables(gated, "architecture")
     >>> sorted({v.name for v in chosen})

@@ -35,6 +35,7 @@ def dense_kernel(layer, channels):
 
 
 CONVOLUTIONS = {
+    "one_group": ({"channels": [[5, 0, 2]], "sizes": [3]}, {"kernel_size": 3}),
     "plain": (ALL, {"kernel_size": 1}),
     "valid": (LISTS, {"kernel_size": 3}),
     "same": (LISTS, {"kernel_size": (3, 2), "padding": "same"}),
