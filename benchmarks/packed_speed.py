@@ -170,6 +170,7 @@ def write_layers(name, report, batch_size, folder):
         replace_row(
             {
                 "groups": name,
+                "cpu_vectors": machine()["cpu_vectors"],
                 "batch_size": batch_size,
                 "layer": row.name,
                 "form": row.form,
@@ -183,7 +184,7 @@ def write_layers(name, report, batch_size, folder):
                 "ratio_to_dense": round(own / dense, 4) if dense else "",
             },
             folder / "packed_layers.csv",
-            ("groups", "batch_size", "layer"),
+            ("groups", "cpu_vectors", "batch_size", "layer"),
         )
 
 
@@ -251,7 +252,7 @@ def main():
                 replace_row(
                     row,
                     options.output / "packed_speed.csv",
-                    ("network", "groups", "runtime", "batch_size"),
+                    ("network", "groups", "runtime", "batch_size", "cpu_vectors"),
                 )
                 print(
                     f"{name} batch {batch_size} {runtime}: {row['speed_up']:.3f} "
