@@ -339,6 +339,38 @@ def test_open_input_shape():
     np.testing.assert_allclose(result.model(images), masked(images), atol=1e-5)
 
 
+def test_short_layers_are_timed_in_a_row():
+    """Every layer of the row is computed, once, and the row alone is taken off."""
+    layer = next(x for x in masked_network().layers if isinstance(x, SelfGroupedConv2D))
+    built = []
+
+    class Step:
+        def __init__(self, model, batch_size):
+            names = [type(x).__name__ for x in model.layers]
+            self.calls = sum(name in ("Conv2D", "PackedConv2D") for name in names)
+            self.links = names.count("_After")
+            built.append(self)
+
+        def time_ms(self):
+            return 5.0 + self.links + 2.0 * self.calls
+
+    with unittest.mock.patch("keras_sda.grouping.time_forms.InferenceStep", Step):
+        times = FormTimer(1, 1).times_ms(packed_forms(layer), (8, 8, 8))
+    assert {step.calls for step in built[1:]} == {0, 1}  # 7 ms once, so no row
+    assert times == dict.fromkeys(times, 2.0)
+
+    class Fast(Step):
+        def time_ms(self):
+            return super().time_ms() / 4
+
+    built.clear()
+    with unittest.mock.patch("keras_sda.grouping.time_forms.InferenceStep", Fast):
+        times = FormTimer(1, 1).times_ms(packed_forms(layer), (8, 8, 8))
+    assert {step.calls for step in built[1:]} == {0, 4}
+    assert {step.links for step in built[1:]} == {3}
+    assert times == dict.fromkeys(times, 0.5)
+
+
 def test_same_work_is_timed_once():
     masked = masked_network()
     timer, runs = FormTimer(1, 1), []
