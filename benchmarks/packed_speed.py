@@ -11,8 +11,8 @@ network, and both are timed in alternation: in Keras (compiled, as measure_laten
 does), and with --runtimes as a SavedModel (export_saved_model, whose weights are
 constants), in ONNX Runtime and, with grouped convolutions split, in LiteRT, on two
 threads (`pip install -e ".[runtimes]"`). A row per network, batch size and runtime goes
-to packed_speed.csv, and what became of every layer to packed_layers.csv. With --grouping
-the time that self_group takes on DenseNet201 goes to grouping_seconds.csv.
+to packed_speed.csv, and what became of every layer to packed_layers.csv. --grouping
+puts the time that self_group takes on DenseNet201 into grouping_seconds.csv.
 Targets: 1.2 for diverse, 1.8 for disjoint groups; 180 s for DenseNet201.
 """
 
