@@ -249,7 +249,7 @@ print("backend", keras.backend.backend(), "tensorflow" in sys.modules)
 @pytest.mark.parametrize("order", [None, [3, 0, 2, 1]])
 @pytest.mark.parametrize("kind, shape", [(PackedDense, ()), (PackedConv2D, (5, 5))])
 def test_groups_of_one_filter_in_a_graph(kind, shape, order):
-    """TensorFlow fuses a product with a bias of shape (1, 1) into one that fails."""
+    """Compiled, with a bias: alone, in another order, and where nothing is read."""
     options = {"kernel_size": 1} if shape else {}
     layer = kind([[0, 2], [1], []], [2, 1, 1], order=order, **options)
     inputs = keras.Input((*shape, 3))
