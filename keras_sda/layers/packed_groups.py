@@ -164,7 +164,7 @@ class PackedGroups:
             bias[end - size : end] for end, size in zip(ends, self.sizes, strict=True)
         ]
         if axis == rank - 1:
-            return parts  # Vectors: with oneDNN a bias of shape (1, 1) failed in LeNet.
+            return parts  # Vectors: with oneDNN a bias of shape (1, 1) is refused.
         shape = [1] * rank
         shape[axis] = -1
         return [ops.reshape(part, shape) for part in parts]
