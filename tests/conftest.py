@@ -1,25 +1,49 @@
 """Shared fixtures. Logical devices and backends are set in subprocesses, never here."""
 
+import gc
 import os
 import pathlib
 import subprocess
 import sys
 
+import pytest
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import keras
-import pytest
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Keras makes so many objects that Python would look for cycles a tenth of the time.
+gc.set_threshold(50_000, 25, 25)
+
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+
+if WORKER.startswith("gw") and hasattr(os, "sched_setaffinity"):
+    # TensorFlow's threads of all workers would fight for all cores. It counts those
+    # that it may use when it is imported, which is later.
+    cores = sorted(os.sched_getaffinity(0))
+    count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.sched_setaffinity(0, cores[int(WORKER[2:]) % count :: count] or cores)
 
 
 @pytest.fixture(autouse=True)
 def fresh_state():
     """Every test starts with the same seed, policy and layer names."""
+    import keras
+
     keras.utils.set_random_seed(7)
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clean_up():
+    """What a file leaves would slow down the next ones."""
+    import keras
+
+    yield
+    keras.backend.clear_session()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

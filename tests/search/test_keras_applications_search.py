@@ -1,6 +1,7 @@
 """Gates on the networks of keras.applications, and what is derived from them."""
 
 import gc
+import inspect
 
 import keras
 import numpy as np
@@ -18,6 +19,21 @@ from keras_sda.utils import InvalidInputError
 
 # Families of tests/pruning with batch normalisation, at the smallest size they take.
 SIZES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
+# The deepest ones with fewer blocks of each kind: name and arguments of the function
+# that Keras makes them with.
+SMALLER = {
+    "DenseNet121": ("DenseNet", {"blocks": [3, 3, 3, 3]}),
+    "NASNetMobile": (
+        "NASNet",
+        {
+            "penultimate_filters": 1056,
+            "num_blocks": 1,
+            "stem_block_filters": 32,
+            "skip_reduction": False,
+            "default_size": 224,
+        },
+    ),
+}
 # Numbers of gates, so that a network which loses some is noticed, and a gate that
 # closes altogether, behind which a branch becomes a constant. Where no stream can
 # narrow, "joint" places the gates of "exact": one row is enough.
@@ -33,12 +49,12 @@ ROWS = [
     ("EfficientNetB0", "exact", 33, ""),
     ("EfficientNetB0", "joint", 24, "block6b_bn_gate"),
     ("EfficientNetV2B0", "exact", 43, "block5b_project_bn_gate"),
-    ("DenseNet121", "exact", 58, ""),
+    ("DenseNet121", "exact", 12, ""),
     ("InceptionV3", "exact", 94, ""),
     ("InceptionResNetV2", "exact", 195, ""),
     ("Xception", "exact", 36, ""),
     ("Xception", "joint", 28, "block9_sepconv2_bn_gate"),
-    ("NASNetMobile", "exact", 178, ""),
+    ("NASNetMobile", "exact", 78, ""),
 ]
 
 
@@ -51,11 +67,16 @@ def clean_up():
 
 def build(name):
     size = SIZES.get(name, 32)
-    model = getattr(keras.applications, name)(
+    function, options = getattr(keras.applications, name), {}
+    if name in SMALLER:
+        general, options = SMALLER[name]
+        function = getattr(inspect.getmodule(function), general)
+    model = function(
         weights=None,
         input_shape=(size, size, 3),
         classes=10,
         classifier_activation=None,
+        **options,
     )
     randomize(model)
     return model
