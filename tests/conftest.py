@@ -38,9 +38,13 @@ def fresh_state():
 
 @pytest.fixture(autouse=True, scope="module")
 def clean_up():
-    """What a file leaves would slow down the next ones."""
+    """What a file leaves would slow down the next ones.
+
+    What is there before it stays, most of it modules: no need to look for cycles there.
+    """
     import keras
 
+    gc.freeze()
     yield
     keras.backend.clear_session()
     gc.collect()
