@@ -11,8 +11,9 @@ network, and both are timed in alternation: in Keras (compiled, as measure_laten
 does), and with --runtimes as a SavedModel (export_saved_model, whose weights are
 constants), in ONNX Runtime and, with grouped convolutions split, in LiteRT, on two
 threads (`pip install -e ".[runtimes]"`). A row per network, batch size and runtime goes
-to packed_speed.csv, and what became of every layer to packed_layers.csv. --grouping
-puts the time that self_group takes on DenseNet201 into grouping_seconds.csv.
+to packed_speed.csv, and what became of every layer to packed_layers.csv. --form is that
+of pack: `dense` only trims the channels that nobody reads. --grouping puts the time
+that self_group takes on DenseNet201 into grouping_seconds.csv.
 Targets: 1.2 for diverse, 1.8 for disjoint groups; 180 s for DenseNet201.
 """
 
@@ -35,6 +36,7 @@ from keras_sda.grouping import pack, self_group
 from keras_sda.utils import load_model
 
 IMAGE_SIZE = 224
+KEY = ("network", "groups", "form", "runtime", "batch_size", "cpu_vectors")
 # Name: arguments of self_group, target for the speed-up.
 GROUPINGS = {
     "diverse_16": ({"num_groups": 16}, 1.2),
@@ -117,6 +119,8 @@ def _onnx(model, path, x):
     model.export(str(path), format="onnx", verbose=False)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 2
+    # Or the threads of one network would still turn while the other one is timed.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), settings)
     name = session.get_inputs()[0].name
     return lambda: session.run(None, {name: x})
@@ -224,6 +228,7 @@ def main():
         default=["keras"],
         choices=("keras", "savedmodel", "onnx", "litert"),
     )
+    parser.add_argument("--form", default="auto", help="of pack")
     parser.add_argument("--grouping", action="store_true")
     parser.add_argument("--runs", type=int, default=30, help="timed rounds")
     parser.add_argument("--work", type=pathlib.Path, default="runs/packed_speed")
@@ -236,14 +241,16 @@ def main():
     for name in options.groupings:
         masked = masked_model(name, options)
         for batch_size in options.batch_sizes:
-            result = pack(masked, batch_size=batch_size)
+            result = pack(masked, form=options.form, batch_size=batch_size)
             packed = fold_batch_normalization(result.model)
-            write_layers(name, result.report, batch_size, options.output)
+            if options.form == "auto":
+                write_layers(name, result.report, batch_size, options.output)
             before, after = profile(whole), profile(result.model)
             for runtime in options.runtimes:
                 row = {
                     "network": "ResNet50",
                     "groups": name,
+                    "form": options.form,
                     "runtime": runtime,
                     **about(batch_size, IMAGE_SIZE),
                     **measure(runtime, dense, packed, batch_size, options),
@@ -259,7 +266,7 @@ def main():
                 replace_row(
                     row,
                     options.output / "packed_speed.csv",
-                    ("network", "groups", "runtime", "batch_size", "cpu_vectors"),
+                    KEY,
                 )
                 print(
                     f"{name} batch {batch_size} {runtime}: {row['speed_up']:.3f} "
