@@ -214,6 +214,9 @@ def main():
     parser.add_argument(
         "--start", nargs=2, metavar=("PLAIN", "SDA"), help="trained .keras files"
     )
+    parser.add_argument(
+        "--networks", nargs="+", default=["ResNet20", "SDAResNet20"], metavar="NAME"
+    )
     parser.add_argument("--start_epochs", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3, help="of the whole network")
     parser.add_argument("--local_epochs", type=int, default=1)
@@ -233,6 +236,8 @@ def main():
         "cifar10", options.data_dir, max_train_examples=options.train_images
     )
     for network, *rest in CASES:
+        if network not in options.networks:
+            continue
         case = Case((network, *rest), paths[network], data, options)
         mine = [network, *map(str, rest), str(options.epochs), str(data.num_train)]
         done = [[row[c] for c in KEY] for row in read_rows(options.output)]
