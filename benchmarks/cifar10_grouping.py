@@ -11,7 +11,7 @@ same weights and is trained on all images for --start_epochs. A row per case:
   (`diverse`) and groups of one size without common channels (`disjoint`), in one shot
   and fine-tuned as a whole (scheme `global`);
 * ResNet20 at 70 %, diverse, in steps of ten points with --local_epochs each and then as
-  a whole (`local_global`);
+  a whole (`local_global`), and groups of one size that may share channels (`equal`);
 * SDAResNet20 at 70 %, diverse and disjoint;
 * `none`: the whole networks, fine-tuned as long.
 
@@ -59,6 +59,7 @@ CASES = (
     ("ResNet20", "diverse", 0.7, "local_global"),
     ("ResNet20", "diverse", 0.75, "global"),
     ("ResNet20", "disjoint", 0.7, "global"),
+    ("ResNet20", "equal", 0.7, "global"),
     ("SDAResNet20", "none", 0.0, "global"),
     ("SDAResNet20", "diverse", 0.7, "global"),
     ("SDAResNet20", "disjoint", 0.7, "global"),

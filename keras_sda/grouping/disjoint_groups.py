@@ -14,8 +14,7 @@ from keras_sda.grouping.joint_blocks import BlockLayer, joint_blocks
 from keras_sda.grouping.layer_groups import LayerGroups
 from keras_sda.utils import InvalidInputError
 
-# Between one writer and one reader with a large window, each may have a division of its
-# own: they meet in runs of neighbours, which are cheap to move if they are this long.
+# Runs of neighbours are cheap to move if they are this long.
 _RUN = 8
 
 
@@ -28,8 +27,10 @@ def disjoint_groups(
     get the same division of its channels, and so do a convolution and the 1x1
     convolution that reads it: with divisions of their own, all but one would have to
     move their channels, which costs more than the groups save. Before larger windows
-    the divisions differ, so that groups exchange what they know, where that leaves
-    runs of at least 8 neighbours.
+    the divisions cross, so that groups exchange what they know: otherwise a stage would
+    be as many networks side by side. Each group reads an equal part of each group
+    before, which is a channel shuffle; where the numbers do not divide, the divisions
+    are free if that leaves runs of at least 8 neighbours.
 
     Args:
         model: A functional model without masks.
@@ -63,31 +64,55 @@ def disjoint_groups(
             found[key] = str(error)
     for count in sorted(set(counts.values())):
         keys = [key for key in counts if counts[key] == count]
-        layers = _block_layers(graph, [records[key] for key in keys], count)
-        blocks = joint_blocks(layers, count, seed)
+        layers, crossed = _block_layers(graph, [records[key] for key in keys], count)
+        blocks = joint_blocks(layers, count, seed, crossed=crossed)
         for key, layer, (made, read) in zip(keys, layers, blocks, strict=True):
             found[key] = _groups(layer.vectors, made, read)
     return found
 
 
 def _block_layers(graph, records, count):
-    sides, uses, is_free = [], collections.Counter(), {}
+    """What `joint_blocks` gets: the layers, and the keys that cross."""
+    sides, makers, readers, windows = (
+        [],
+        collections.Counter(),
+        collections.Counter(),
+        {},
+    )
     for record in records:
         kernel = record.layer.kernel
         made, read = (_place(graph, record.axis_units(kernel, a)) for a in (-1, -2))
-        window, channels = math.prod(kernel.shape[:-2]), len(read[1])
         sides.append((made, read))
-        uses.update([made[0], read[0]])
-        is_free[read[0]] = window > 1 and channels >= _RUN * count**2
+        makers[made[0]] += 1
+        readers[read[0]] += 1
+        windows[read[0]] = math.prod(kernel.shape[:-2]), len(read[1])
+    kinds = {None: "own"}
+    for key, (window, channels) in windows.items():
+        if key is not None and window > 1 and makers[key] == readers[key] == 1:
+            if channels % count**2 == 0:
+                kinds[key] = "crossed"
+            elif channels >= _RUN * count**2:
+                kinds[key] = "own"
     layers = []
     for number, (record, places) in enumerate(zip(records, sides, strict=True)):
         keys = []
         for side, (key, _) in enumerate(places):
-            own = key is None or (uses[key] == 2 and is_free.get(key, False))
-            keys.append(("own", number, side) if own else ("tensor", key))
+            kind = kinds.get(key, "shared")
+            keys.append(
+                {
+                    "own": ("own", number, side),
+                    "crossed": ("crossed", key, side),
+                    "shared": ("shared", key),
+                }[kind]
+            )
         vectors = importance_vectors(keras.ops.convert_to_numpy(record.layer.kernel))
         layers.append(BlockLayer(vectors, *keys, *[slots for _, slots in places]))
-    return layers
+    crossed = [
+        (("crossed", key, 0), ("crossed", key, 1))
+        for key, kind in kinds.items()
+        if kind == "crossed"
+    ]
+    return layers, crossed
 
 
 def _place(graph, units):

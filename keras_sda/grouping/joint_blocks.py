@@ -29,7 +29,11 @@ class BlockLayer:
 
 
 def joint_blocks(
-    layers: Sequence[BlockLayer], num_blocks: int, seed: int = 0, num_restarts: int = 2
+    layers: Sequence[BlockLayer],
+    num_blocks: int,
+    seed: int = 0,
+    num_restarts: int = 2,
+    crossed: Sequence[tuple[Hashable, Hashable]] = (),
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Divides filters and channels into blocks, so that block reads block.
 
@@ -43,6 +47,9 @@ def joint_blocks(
         num_blocks: Number of blocks; divides all numbers of filters and channels.
         seed: Seed of the starts. Defaults to `0`.
         num_restarts: Random starts besides the first. Defaults to `2`.
+        crossed: Pairs of keys that divide the same slots, each block of one into equal
+            parts of all blocks of the other, so that what the blocks know is mixed.
+            Defaults to none.
 
     Returns:
         For every layer the block of each filter and of each channel.
@@ -60,10 +67,11 @@ def joint_blocks(
 
     Source: an extension of arXiv 2009.13803 of our own.
     """
-    parts = _connected(layers)
+    partner = dict([*crossed, *[pair[::-1] for pair in crossed]])
+    parts = _connected(layers, partner)
     result = [None] * len(layers)
     for part in parts:
-        solver = _Solver([layers[index] for index in part], num_blocks)
+        solver = _Solver([layers[index] for index in part], num_blocks, partner)
         starts = num_restarts if solver.size <= 1_000_000 else 0
         best, kept = None, -1.0
         for number in range(starts + 1):
@@ -81,8 +89,8 @@ def joint_blocks(
 
 
 class _Solver:
-    def __init__(self, layers, num_blocks):
-        self.count = num_blocks
+    def __init__(self, layers, num_blocks, partner):
+        self.count, self.partner = num_blocks, partner
         self.size = max(layer.vectors.size for layer in layers)
         self.lengths = {}
         self.uses = collections.defaultdict(list)
@@ -98,11 +106,35 @@ class _Solver:
         """Equal blocks: at random, or alike in what the largest layer weighs."""
         blocks = {}
         for key, length in self.lengths.items():
-            blocks[key] = generator.permutation(np.arange(length) % self.count)
+            blocks[key] = self.assign(
+                key, generator.random((length, self.count)), blocks
+            )
             if by_largest:
                 largest = max((own[0] for own in self.uses[key]), key=np.size)
-                blocks[key] = _alike(largest, self.count, generator)
+                blocks[key] = self.alike(key, largest, blocks, generator)
         return blocks
+
+    def alike(self, key, vectors, blocks, generator):
+        """Rows of a block resemble each other: a few rounds of k-means."""
+        centroids = vectors[generator.choice(len(vectors), self.count, replace=False)]
+        for _ in range(5):
+            nearness = vectors @ centroids.T - 0.5 * (centroids**2).sum(axis=1)
+            labels = self.assign(key, nearness, blocks)
+            centroids = np.stack(
+                [vectors[labels == k].mean(axis=0) for k in range(self.count)]
+            )
+        return labels
+
+    def assign(self, key, profit, blocks):
+        """The best blocks; of a crossed key within each block of its partner."""
+        other = blocks.get(self.partner.get(key))
+        if other is None:
+            return assign_blocks(profit)
+        labels = np.empty(len(profit), int)
+        for block in range(self.count):
+            rows = np.flatnonzero(other == block)
+            labels[rows] = assign_blocks(profit[rows])
+        return labels
 
     def improve(self, blocks):
         """Improves the blocks in place; returns the importance that they keep."""
@@ -118,28 +150,19 @@ class _Solver:
                 for own, other in self.uses[key]:
                     if other == key:  # a layer that reads what it writes
                         profit = profit + own @ np.eye(self.count)[blocks[key]]
-                blocks[key] = assign_blocks(profit)
+                blocks[key] = self.assign(key, profit, blocks)
                 value += profit[np.arange(len(profit)), blocks[key]].sum()
             if value <= kept * (1 + 1e-6):
                 return value
             kept = value
 
 
-def _alike(vectors, count, generator):
-    """Blocks of one size whose rows resemble each other: a few rounds of k-means."""
-    centroids = vectors[generator.choice(len(vectors), count, replace=False)]
-    for _ in range(5):
-        nearness = vectors @ centroids.T - 0.5 * (centroids**2).sum(axis=1)
-        labels = assign_blocks(nearness)
-        centroids = np.stack([vectors[labels == k].mean(axis=0) for k in range(count)])
-    return labels
-
-
-def _connected(layers):
-    """Lists of layers that depend on each other through common keys."""
+def _connected(layers, partner):
+    """Lists of layers that depend on each other through common or crossed keys."""
     parts: list[tuple[set, list[int]]] = []
     for index, layer in enumerate(layers):
         keys, members = {layer.made, layer.read}, [index]
+        keys |= {partner[key] for key in keys if key in partner}
         rest = []
         for other_keys, other_members in parts:
             if other_keys & keys:

@@ -11,10 +11,11 @@ _RUN = 8
 
 
 def take_channels(inputs, indices: Sequence[int], axis: int):
-    """Channels at `indices`: runs of neighbours as slices, others as a gather.
+    """Channels at `indices`: a shuffle, runs of neighbours as slices, or a gather.
 
-    TensorFlow gathers single numbers slowly on CPU, and rows fast: there the channels
-    of maps are put in front, gathered and put back.
+    A shuffle, as between grouped convolutions, is one transposition. TensorFlow gathers
+    single numbers slowly on CPU, and rows fast: there the channels of maps are put in
+    front, gathered and put back.
 
     Args:
         inputs: A tensor.
@@ -23,6 +24,10 @@ def take_channels(inputs, indices: Sequence[int], axis: int):
     """
     breaks = np.flatnonzero(np.diff(indices) != 1) + 1
     runs = np.split(np.asarray(indices), breaks)
+    if axis == len(inputs.shape) - 1 and len(indices) == inputs.shape[axis]:
+        cells = _shuffle(indices, runs)
+        if cells is not None:
+            return _shuffled(inputs, cells)
     if len(indices) < _RUN * len(runs):
         places, rank = np.array(indices, "int32"), len(inputs.shape)
         if rank < 4 or axis == 1 or keras.backend.backend() != "tensorflow":
@@ -36,3 +41,26 @@ def take_channels(inputs, indices: Sequence[int], axis: int):
         place[axis] = slice(int(run[0]), int(run[-1]) + 1)
         parts.append(inputs[tuple(place)])
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=axis)
+
+
+def _shuffle(indices, runs):
+    """Sizes (a, b, n), where a x b cells of n indices are transposed; or None."""
+    if len(runs) < 3:
+        return None
+    size, second = len(runs[0]), int(runs[1][0])
+    columns = second // size
+    if columns < 2 or len(indices) % (columns * size):
+        return None
+    cells = len(indices) // (columns * size), columns, size
+    order = np.arange(len(indices)).reshape(cells).transpose(1, 0, 2)
+    return cells if np.array_equal(order.ravel(), indices) else None
+
+
+def _shuffled(inputs, cells):
+    shape = list(inputs.shape)
+    if None in shape[1:]:
+        shape = list(ops.shape(inputs))
+    else:
+        shape[0] = -1
+    rows = ops.transpose(ops.reshape(inputs, (-1, *cells)), (0, 2, 1, 3))
+    return ops.reshape(rows, shape)

@@ -169,17 +169,24 @@ def test_layers_on_a_stream_share_its_division():
 
 
 @pytest.mark.parametrize("rate, count", [(0.5, 2), (0.7, 4)])
-def test_packed_without_gathers(rate, count):
-    """16 channels are too few for free divisions: everything is folded."""
+def test_packed_with_shuffles(rate, count):
+    """Between the two convolutions of a block groups mix; all else is folded."""
     model = residual_network()
     result = self_group(model, rate, 0.0, balance="disjoint")
     assert [row.kept_share for row in result.report.layers] == [1 / count] * 7
     packed = pack(result.model, form="grouped")
     grouped = [x for x in packed.model.layers if isinstance(x, GroupedConv2D)]
     assert len(grouped) == 7 and {x.groups for x in grouped} == {count}
-    assert not any(isinstance(x, GatherChannels) for x in packed.model.layers)
+    gathers = [x for x in packed.model.layers if isinstance(x, GatherChannels)]
+    assert sorted(x.name.split("_", 1)[0] for x in gathers) == [
+        "block0", "block1", "block2",
+    ]  # fmt: skip
+    for gather in gathers:
+        assert gather.name[7:] in ("conv1_output_order", "conv2_input_order")
+        cells = np.arange(16).reshape(count, count, -1)
+        assert list(gather.indices) == cells.transpose(1, 0, 2).ravel().tolist()
     for row in packed.report.layers:
-        assert row.form == "grouped" and not row.gathers and not row.reorders
+        assert row.form == "grouped"
         assert row.num_groups == count and row.kept == row.computed == 256 // count
     assert packed.report.macs_after == result.report.macs_after
     assert packed.report.params_after == result.report.params_after
@@ -189,24 +196,34 @@ def test_packed_without_gathers(rate, count):
     )
 
 
-def test_free_divisions_before_large_windows():
-    """One writer and one reader with a window exchange channels in long runs."""
-    model = residual_network(width=32, depth=2)
-    result = self_group(model, 0.5, 0.0, balance="disjoint")
-    packed = pack(result.model, form="grouped").model
-    gathers = [x for x in packed.layers if isinstance(x, GatherChannels)]
-    # Between the two convolutions of a block: behind the first or before the second.
-    blocks = [x.name.split("_")[0] for x in gathers]
-    assert sorted(blocks) == ["block0", "block1"]
-    for gather in gathers:
-        assert gather.name[7:] in ("conv1_output_order", "conv2_input_order")
-    for gather in gathers:
-        runs = 1 + int((np.diff(gather.indices) != 1).sum())
-        assert runs <= 4  # each of two groups reads from two
-    x = random_inputs(model)
-    np.testing.assert_allclose(
-        flat_outputs(packed, x)[0], flat_outputs(result.model, x)[0], atol=1e-5
-    )
+def test_every_block_sees_every_channel():
+    """Or the stage would be several networks side by side."""
+    model = residual_network(depth=1)
+    masked = self_group(model, 0.7, 0.0, balance="disjoint").model
+    first, second = (np.array(masked.get_layer(f"block0_conv{k}").mask) for k in (1, 2))
+    reached = first.astype(int) @ second.astype(int)
+    assert (reached > 0).all()
+
+
+def test_numbers_that_do_not_cross():
+    """12 channels cannot be cut into 4 x 4 cells: the division is shared."""
+    model = residual_network(width=12, depth=1)
+    masked = self_group(model, 0.7, 0.0, balance="disjoint").model
+    packed = pack(masked, form="grouped").model
+    assert not any(isinstance(x, GatherChannels) for x in packed.layers)
+
+
+def test_crossed_blocks_have_equal_cells():
+    generator = np.random.default_rng(0)
+    places = np.arange(32)
+    found = [
+        BlockLayer(generator.random((32, 32)), made, read, places, places)
+        for made, read in (("inner", "stream"), ("stream", "inner2"))
+    ]
+    (made, _), (_, read) = joint_blocks(found, 4, crossed=[("inner", "inner2")])
+    cells = np.zeros((4, 4), int)
+    np.add.at(cells, (made, read), 1)
+    assert (cells == 2).all()
 
 
 def test_cifar_resnet():
