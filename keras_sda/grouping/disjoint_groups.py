@@ -73,12 +73,8 @@ def disjoint_groups(
 
 def _block_layers(graph, records, count):
     """What `joint_blocks` gets: the layers, and the keys that cross."""
-    sides, makers, readers, windows = (
-        [],
-        collections.Counter(),
-        collections.Counter(),
-        {},
-    )
+    sides, windows = [], {}
+    makers, readers = collections.Counter(), collections.Counter()
     for record in records:
         kernel = record.layer.kernel
         made, read = (_place(graph, record.axis_units(kernel, a)) for a in (-1, -2))

@@ -14,6 +14,7 @@ from keras_sda.layers import (
     PackedDense,
     SelfGroupedConv2D,
 )
+from keras_sda.layers.take_channels import shuffled_cells
 
 _SHARED = ("name", "trainable", "dtype", "activation", "use_bias")
 _CONVOLUTION = ("kernel_size", "strides", "padding", "data_format", "dilation_rate")
@@ -156,7 +157,7 @@ def list_form(
         config,
         [*kernels, *_bias(layer)],
         sum(own.cost for own in lists),
-        key=("lists", *sorted(shapes), config["order"] is None),
+        key=("lists", *sorted(shapes), _move(config["order"])),
     )
 
 
@@ -188,7 +189,7 @@ def _grouped_form(layer, lists):
         sum(own.cost for own in lists),
         gather,
         order,
-        key=("grouped", len(lists), *shapes, gather is None, order is None),
+        key=("grouped", len(lists), *shapes, _move(gather), _move(order)),
     )
 
 
@@ -207,6 +208,13 @@ def _shared(layer):
 
 def _bias(layer):
     return [keras.ops.convert_to_numpy(layer.bias)] if layer.use_bias else []
+
+
+def _move(indices):
+    """How channels are moved, as far as the time depends on it."""
+    if indices is None:
+        return "none"
+    return "shuffle" if shuffled_cells(indices) else "gather"
 
 
 def _is_range(channels):

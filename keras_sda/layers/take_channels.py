@@ -22,10 +22,9 @@ def take_channels(inputs, indices: Sequence[int], axis: int):
         indices: Places along the axis.
         axis: The axis, counted from 0 on.
     """
-    breaks = np.flatnonzero(np.diff(indices) != 1) + 1
-    runs = np.split(np.asarray(indices), breaks)
+    runs = _runs(indices)
     if axis == len(inputs.shape) - 1 and len(indices) == inputs.shape[axis]:
-        cells = _shuffle(indices, runs)
+        cells = shuffled_cells(indices)
         if cells is not None:
             return _shuffled(inputs, cells)
     if len(indices) < _RUN * len(runs):
@@ -43,8 +42,16 @@ def take_channels(inputs, indices: Sequence[int], axis: int):
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=axis)
 
 
-def _shuffle(indices, runs):
-    """Sizes (a, b, n), where a x b cells of n indices are transposed; or None."""
+def shuffled_cells(indices: Sequence[int]) -> tuple[int, int, int] | None:
+    """Sizes (a, b, n), where a x b cells of n indices are transposed; or None.
+
+    Example:
+
+    >>> from keras_sda.layers.take_channels import shuffled_cells
+    >>> shuffled_cells([0, 1, 4, 5, 2, 3, 6, 7])
+    (2, 2, 2)
+    """
+    runs = _runs(indices)
     if len(runs) < 3:
         return None
     size, second = len(runs[0]), int(runs[1][0])
@@ -54,6 +61,11 @@ def _shuffle(indices, runs):
     cells = len(indices) // (columns * size), columns, size
     order = np.arange(len(indices)).reshape(cells).transpose(1, 0, 2)
     return cells if np.array_equal(order.ravel(), indices) else None
+
+
+def _runs(indices):
+    breaks = np.flatnonzero(np.diff(indices) != 1) + 1
+    return np.split(np.asarray(indices), breaks)
 
 
 def _shuffled(inputs, cells):
