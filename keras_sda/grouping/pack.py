@@ -19,6 +19,8 @@ from keras_sda.utils import InvalidInputError
 _FORMS = ("auto", "lists", "grouped", "dense")
 # A form must beat the dense layer by more than measurements vary.
 _MARGIN = 0.95
+# Odd numbers of channels can be slower than a few more.
+_ROUND_TO = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +57,9 @@ def pack(
       computes some zeros in exchange for fewer, larger convolutions.
 
     `"auto"` times these forms of every layer on this device, and keeps the fastest;
-    where the model as a whole does not gain, all layers stay dense. Time it on the
-    device and at the batch size that it will run on.
+    where the model as a whole does not gain, all layers stay dense. So do unread
+    channels whose removal makes it slower: all of them, or those up to the next
+    multiple of 8. Time it on the device and at the batch size that it will run on.
 
     Args:
         model: A masked model, from `self_group`. It is not changed.
@@ -88,6 +91,26 @@ def pack(
     names = _masked_layers(model)
     trimmed, unread = trim_unread(model)
     timer = FormTimer(batch_size, num_runs)
+
+    def ratios(models):
+        return compare_latency(
+            {name: _build(*forms) for name, forms in models.items()},
+            batch_size=batch_size,
+            num_runs=max(num_runs, 11),
+            input_shape=input_shape,
+        ).ratios
+
+    latency = None
+    if form == "auto" and unread:
+        bases = {
+            "dense": (model, 0),
+            "trimmed": (trimmed, unread),
+            "rounded": trim_unread(model, _ROUND_TO),
+        }
+        found = ratios({name: (base, {}) for name, (base, _) in bases.items()})
+        fastest = min(bases, key=found.get)
+        trimmed, unread = bases[fastest]
+        latency = found[fastest]
     # An order serves the layers that gain from it; which do is known when all are
     # timed. So the first choice decides who is asked for the second.
     chosen, rows = names, {}
@@ -96,18 +119,14 @@ def pack(
         forms, rows = _choose(ordered, form, timer, input_shape)
         chosen = [name for name in names if rows[name].form != "dense"]
     packed = _build(ordered, forms)
-    latency = None
     if form == "auto" and chosen:
-        dense = _build(ordered, {})
-        measured = compare_latency(
-            {"dense": dense, "packed": packed},
-            batch_size=batch_size,
-            num_runs=max(num_runs, 11),
-            input_shape=input_shape,
-        )
-        latency = measured.ratios["packed"]
-        if latency >= 1:
-            packed, latency = _build(trimmed, {}), 1.0
+        models = {"dense": (model, {}), "packed": (ordered, forms)}
+        if unread:
+            models["trimmed"] = trimmed, {}
+        found = ratios(models)
+        latency = found["packed"]
+        if latency >= found.get("trimmed", 1.0):
+            packed, latency = _build(trimmed, {}), found.get("trimmed", 1.0)
             rows = {
                 name: dataclasses.replace(
                     row,

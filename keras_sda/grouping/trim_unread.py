@@ -7,13 +7,15 @@ from keras_sda.graph import ChannelGraph, remove_channels
 from keras_sda.layers.self_grouped import SelfGrouped
 
 
-def trim_unread(model: keras.Model) -> tuple[keras.Model, int]:
+def trim_unread(model: keras.Model, round_to: int = 1) -> tuple[keras.Model, int]:
     """Returns a masked model without the channels that all of its readers cut.
 
     What a channel would have read may then be unread too, and goes as well.
 
     Args:
         model: A masked model.
+        round_to: So many unread channels stay that each number of channels is a
+            multiple of this, or what it was. Defaults to `1`, none.
 
     Returns:
         The model, which is `model` itself where every channel is read, and the number
@@ -37,6 +39,9 @@ def trim_unread(model: keras.Model) -> tuple[keras.Model, int]:
             unread = _unread(graph, group)
             if unread.all():
                 unread[0] = False  # a layer cannot be left without channels
+            kept = int((~unread).sum())
+            spare = min(-kept % round_to, int(unread.sum()))
+            unread[np.flatnonzero(unread)[:spare]] = False
             removed[group.classes[unread]] = True
             count += int(unread.sum()) * len(group.writers)
         if not count:

@@ -84,18 +84,23 @@ def run_pack_test(
     return masked, results
 
 
-def pack_with_made_up_times(masked, form, ratio=0.5, seed=0, **options):
+def pack_with_made_up_times(
+    masked, form, ratio=0.5, trims=(0.995, 0.999), seed=0, **options
+):
     """`pack` without a clock: the times of forms are random numbers.
 
     Args:
         masked: The masked model.
         form: For `pack`.
         ratio: Latency of the whole packed model beside the dense one.
+        trims: Latencies of the dense model without its unread channels, and with
+            numbers of channels that are multiples of 8.
         seed: Of the times.
         **options: For `pack`.
     """
     generator = np.random.default_rng(seed)
-    compared = types.SimpleNamespace(ratios={"packed": ratio})
+    ratios = {"dense": 1.0, "trimmed": trims[0], "rounded": trims[1], "packed": ratio}
+    compared = types.SimpleNamespace(ratios=ratios)
     where = "keras_sda.grouping"
     with (
         unittest.mock.patch(

@@ -30,6 +30,7 @@ from keras_sda.layers import (
     PackedDense,
     SelfGroupedConv2D,
 )
+from keras_sda.layers.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
 
 layers = keras.layers
@@ -271,12 +272,14 @@ def test_auto_takes_what_is_faster_only():
             if row.form != "dense":
                 assert row.ms[row.form] <= 0.95 * row.ms["dense"]
                 assert row.ms[row.form] == min(row.ms.values())
-        assert result.report.settings["latency_ratio_to_dense"] in (None, 0.5)
+        latency = result.report.settings["latency_ratio_to_dense"]
+        assert latency in (None, 0.5, 0.995)
 
 
 @pytest.mark.parametrize("factor, form", [(0.96, "dense"), (0.9, "lists")])
 def test_auto_needs_a_margin(factor, form):
-    compared = types.SimpleNamespace(ratios={"packed": 0.9})
+    ratios = {"dense": 1.0, "trimmed": 0.95, "rounded": 0.96, "packed": 0.9}
+    compared = types.SimpleNamespace(ratios=ratios)
     with (
         unittest.mock.patch.object(
             FormTimer,
@@ -301,12 +304,38 @@ def test_auto_takes_it_back_where_the_whole_model_is_slower():
     for row in result.report.layers:
         assert row.form == "dense" and "whole model" in row.note
         assert row.computed == row.filters * row.channels and not row.gathers
-    assert result.report.settings["latency_ratio_to_dense"] == 1.0
+    latency = result.report.settings["latency_ratio_to_dense"]
+    assert latency == (0.995 if result.report.unread else 1.0)
     dense = pack(masked, form="dense").report
     assert result.report.macs_after == dense.macs_after
     assert [row.computed for row in result.report.layers] == [
         row.computed for row in dense.layers
     ]
+    x = random_inputs(masked)
+    np.testing.assert_allclose(
+        flat_outputs(result.model, x)[0], flat_outputs(masked, x)[0], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "trims, left",
+    [((0.9, 0.95), (13, 21)), ((1.1, 0.9), (16, 24)), ((1.1, 1.2), (24, 24))],
+)
+def test_auto_removes_channels_only_where_that_is_faster(trims, left):
+    """Without 11 and 3 of 24 channels; those up to a multiple of 8 may stay."""
+    model = image_model(lambda x: conv(conv(conv(x, 24, name="a"), 24, name="b"), 8))
+    randomize(model)
+    masked = self_group(model, 0.3, 0.0, num_groups=2).model
+    masked_layers = [x for x in masked.layers if isinstance(x, SelfGrouped)]
+    for layer, read in zip(masked_layers, (13, 21), strict=True):
+        mask = np.ones(layer.mask.shape)
+        mask[read:] = 0
+        layer.set_groups(mask)
+    result = pack_with_made_up_times(masked, "auto", ratio=2.0, trims=trims)
+    rows = {row.channels for row in result.report.layers}
+    assert rows == set(left)
+    assert result.report.unread == 48 - sum(left)
+    assert (result.report.settings["latency_ratio_to_dense"] or 1.0) == min(1.0, *trims)
     x = random_inputs(masked)
     np.testing.assert_allclose(
         flat_outputs(result.model, x)[0], flat_outputs(masked, x)[0], atol=1e-5
