@@ -263,11 +263,7 @@ def main():
                     **machine(),
                     "command": command(),
                 }
-                replace_row(
-                    row,
-                    options.output / "packed_speed.csv",
-                    KEY,
-                )
+                replace_row(row, options.output / "packed_speed.csv", KEY)
                 print(
                     f"{name} batch {batch_size} {runtime}: {row['speed_up']:.3f} "
                     f"(target {row['target']})",
