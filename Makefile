@@ -1,5 +1,6 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Each sets up what it
-# needs in .venv from pyproject.toml, pinned by constraints.txt.
+# needs in .venv from pyproject.toml, pinned by constraints.txt. `make test-all` adds
+# the large tests, before an issue is closed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -9,13 +10,14 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # TensorFlow leaves it off on CPUs without AVX-512 VNNI, where it is slower for that.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test lint format clean help
+.PHONY: demo test test-all lint format clean help
 
 help:
-	@echo "make demo    set up, train SDAResNet20 on real digits, export, predict"
-	@echo "make test    set up, lint, run all tests"
-	@echo "make format  format the code"
-	@echo "make clean   remove the environment and the demo's files"
+	@echo "make demo      set up, train SDAResNet20 on real digits, export, predict"
+	@echo "make test      set up, lint, run the quick tests: all that guards correctness"
+	@echo "make test-all  the same, then full-size networks, notebooks, long searches"
+	@echo "make format    format the code"
+	@echo "make clean     remove the environment and the demo's files"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
@@ -40,8 +42,15 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Marks: see tests/conftest.py. The seconds of each room are printed at the end, with
+# the budgets of tests/budgets.py.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
+
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
+	$(PYTEST) -m "not large and not extra_large"
+
+test-all: test
+	$(PYTEST) -m "large or extra_large"
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import budgets
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -24,6 +25,17 @@ if WORKER.startswith("gw") and hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.sched_setaffinity(0, cores[int(WORKER[2:]) % count :: count] or cores)
+
+
+def pytest_configure(config):
+    """The process that prints adds up what rooms take: see `budgets`.
+
+    Tests of seconds to a minute carry the mark `large`, those of minutes
+    `extra_large`: full-size networks, notebooks to accuracy, long searches. They run
+    in `make test-all` alone, so every ability needs a small quick test beside them.
+    """
+    if not WORKER:
+        config.pluginmanager.register(budgets.Clock(), "seconds of each room")
 
 
 @pytest.fixture(autouse=True)
