@@ -8,7 +8,7 @@ import math
 
 import keras
 
-from keras_sda.graph import LayerCall
+from keras_sda.graph import LayerCall, attention_projections
 
 
 def zero(call: LayerCall) -> int:
@@ -111,39 +111,51 @@ def dot(call: LayerCall) -> int:
     )
 
 
-def multi_head_attention(call: LayerCall) -> int:
-    """Four (with a gate five) projections, the scores and the weighted sum."""
+def attention_products(
+    call: LayerCall,
+) -> list[tuple[int, keras.Variable, tuple[int, ...]]]:
+    """The products of an attention layer with heads, one by one.
+
+    Args:
+        call: The call of a `MultiHeadAttention` or `GroupQueryAttention`.
+
+    Returns:
+        For each projection, and for scores and weighted sum together: its
+        multiply-accumulates, and the variable and the axes of it that they grow with.
+    """
     layer = call.layer
     query = tuple(call.arguments["query"].shape)
     value = tuple(call.arguments["value"].shape)
     key = call.arguments.get("key")
     key = value if key is None else tuple(key.shape)
-    heads, key_dim, value_dim = layer.num_heads, layer.key_dim, layer.value_dim
-    output = call.batch_output_shapes[0]
-    macs = math.prod(query) * heads * key_dim
-    macs += math.prod(key) * heads * key_dim
-    macs += math.prod(value) * heads * value_dim
-    macs += math.prod(output) * heads * value_dim
-    if layer.get_config()["use_gate"]:
-        macs += math.prod(query) * heads * value_dim
-    key_positions = math.prod(key[axis] for axis in layer.attention_axes)
-    pairs = math.prod(query[:-1]) * key_positions
-    return macs + pairs * heads * (key_dim + value_dim)
+    inputs = {"query": query, "gate": query, "key": key, "value": value}
+    products = []
+    for name, dense in attention_projections(layer).items():
+        shape = inputs.get(name, call.batch_output_shapes[0])
+        positions = math.prod(shape[:-1])
+        size = math.prod(dense.kernel.shape)
+        axes = tuple(range(len(dense.kernel.shape)))
+        products.append((positions * size, dense.kernel, axes))
+        if name == "output":
+            heads, width, *_ = dense.kernel.shape
+            product = heads * (width + _query_width(layer))
+            pairs = math.prod(query[:-1]) * _key_positions(layer, key)
+            products.append((pairs * product, dense.kernel, (0,)))
+    return products
 
 
-def grouped_query_attention(call: LayerCall) -> int:
-    """Like multi-head attention with fewer key and value heads."""
-    layer = call.layer
-    query = tuple(call.arguments["query"].shape)
-    value = tuple(call.arguments["value"].shape)
-    key = call.arguments.get("key")
-    key = value if key is None else tuple(key.shape)
-    query_width = layer.num_query_heads * layer.head_dim
-    key_width = layer.num_key_value_heads * layer.head_dim
-    macs = math.prod(query) * query_width * (2 if layer.use_gate else 1)
-    macs += (math.prod(key) + math.prod(value)) * key_width
-    macs += math.prod(call.batch_output_shapes[0]) * query_width
-    return macs + 2 * math.prod(query[:-1]) * key[1] * query_width
+def _query_width(layer):
+    return attention_projections(layer)["query"].kernel.shape[-1]
+
+
+def _key_positions(layer, key):
+    axes = getattr(layer, "attention_axes", None) or (1,)
+    return math.prod(key[axis] for axis in axes)
+
+
+def attention_with_heads(call: LayerCall) -> int:
+    """The projections, the scores and the weighted sum."""
+    return sum(macs for macs, _, _ in attention_products(call))
 
 
 def _attention_inputs(call):

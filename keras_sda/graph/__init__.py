@@ -1,6 +1,7 @@
 """The functional model as data: the only folder that knows how Keras stores a graph."""
 
 from keras_sda.graph.as_functional import as_functional
+from keras_sda.graph.attention_rules import attention_projections
 from keras_sda.graph.channel_call import ChannelCall
 from keras_sda.graph.channel_graph import ChannelGraph, Untouchable
 from keras_sda.graph.channel_group import ChannelGroup, GroupPart
@@ -32,6 +33,7 @@ __all__ = [
     "ModelGraph",
     "Untouchable",
     "as_functional",
+    "attention_projections",
     "clone_edited",
     "input_specs",
     "layer_calls",

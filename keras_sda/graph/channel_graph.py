@@ -17,6 +17,7 @@ from keras_sda.graph.kept import Kept
 from keras_sda.graph.layer_channels import LayerChannels
 from keras_sda.graph.model_graph import ModelGraph
 from keras_sda.graph.unit_table import UnitTable
+from keras_sda.graph.wrapped_call import distributed_model
 from keras_sda.utils import InvalidInputError
 
 
@@ -137,6 +138,13 @@ class ChannelGraph:
                 if _takes(nested, node):
                     self._couple_calls(layer, inputs)
                     return self._read(ModelGraph(nested), inputs, f"{name}/")
+        inner = distributed_model(layer)
+        if inner is not None and inputs[0].axis > 1:
+            channels = [Channels(inputs[0].axis - 1, inputs[0].units)]
+            self._couple_calls(inner, channels)
+            nested = ModelGraph(inner)
+            outputs = self._read(nested, channels, f"{name}/{inner.name}/")
+            return [Channels(c.axis + 1, c.units) for c in outputs]
         # A layer shared between nested models is one layer, under its first name.
         name = self._names.setdefault(id(layer), name)
         record = self.layers.setdefault(name, LayerChannels(layer, name))

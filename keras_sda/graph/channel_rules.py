@@ -74,15 +74,22 @@ def find_rule(layer: Any) -> Rule | None:
 @functools.cache
 def _built_in():
     from keras_sda.graph import (
+        attention_rules,
         layer_rules,
         operation_rules,
         own_layer_rules,
+        rearranging_rules,
+        recurrent_rules,
         weighted_layer_rules,
+        wrapped_call,
     )
 
     by_class = {
         **layer_rules.RULES,
         **weighted_layer_rules.RULES,
+        **recurrent_rules.RULES,
+        **attention_rules.RULES,
+        **wrapped_call.RULES,
         **own_layer_rules.RULES,
     }
-    return by_class, operation_rules.RULES
+    return by_class, {**operation_rules.RULES, **rearranging_rules.RULES}

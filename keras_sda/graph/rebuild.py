@@ -10,6 +10,7 @@ from keras_sda.graph.channel_graph import ChannelGraph
 from keras_sda.graph.clone_edited import clone_edited, uncompiled
 from keras_sda.graph.kept import Kept
 from keras_sda.graph.layer_channels import WeightAxis
+from keras_sda.graph.wrapped_call import distributed_model
 from keras_sda.utils import InvalidInputError
 
 
@@ -56,6 +57,10 @@ class _Rebuilder:
         self._change = change
         self._kept = kept
         self._records = {id(record.layer): record for record in graph.layers.values()}
+        self._axes = {}  # by id of the weight: a wrapper lists those of its layer
+        for record in graph.layers.values():
+            for axis in record.axes:
+                self._axes.setdefault(id(axis.variable), []).append(axis)
         self._layers = {}  # id of the old layer: (old, new)
         self._models = {}  # the same for nested models
         self._old_of = {}
@@ -129,19 +134,22 @@ class _Rebuilder:
                             "get_config() lacks."
                         )
                     config = {**config, key: value(self._kept)}
-            new = _from_config(layer, config)
+            inner = distributed_model(layer)
+            if inner is not None:
+                config = {**config, "layer": self._nested(inner)}
+                new = type(layer)(**config)
+            else:
+                new = _from_config(layer, config)
             self._layers[id(layer)] = layer, new
             self._old_of[id(new)] = id(layer)
         return self._layers[id(layer)][1]
 
     def _weights(self, layer):
-        record = self._records.get(id(layer))
         values = []
         for variable in layer.weights:
             value = keras.ops.convert_to_numpy(variable)
-            for axis in record.axes if record else ():
-                if axis.variable is variable:
-                    value = self._change(value, axis)
+            for axis in self._axes.get(id(variable), ()):
+                value = self._change(value, axis)
             values.append(value)
         return values
 

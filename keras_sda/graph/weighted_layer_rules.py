@@ -229,11 +229,6 @@ def layer_scale(call: ChannelCall) -> list[Channels]:
     return [Channels(len(call.input_shapes[0]) - 1, units)]
 
 
-def attention(call: ChannelCall) -> list[Channels]:
-    """Pins channels: heads read fixed ranges of them."""
-    return call.pinned_outputs("attention heads cannot be taken apart")
-
-
 def _rules():
     rules = {}
     for names, rule in (
@@ -247,10 +242,6 @@ def _rules():
         (("LayerNormalization", "RMSNormalization"), layer_normalization),
         (("GroupNormalization",), group_normalization),
         (("PReLU",), prelu),
-        (
-            ("MultiHeadAttention", "GroupQueryAttention", "Attention"),
-            attention,
-        ),
     ):
         for name in names:
             rules[getattr(layers, name)] = rule

@@ -2,10 +2,14 @@
 
 import math
 
+import keras
 import numpy as np
 
 from keras_sda.analysis import count_macs
+from keras_sda.analysis.layer_macs import attention_products
 from keras_sda.graph import ChannelGraph, layer_calls
+
+_WITH_PRODUCTS = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 
 
 class ModelCost:
@@ -40,15 +44,19 @@ class ModelCost:
         self._weights = []  # (number of values, positions in _axes)
         self._kernels = []  # (multiply-accumulates, positions in _axes)
         macs = {}
+        products = []  # of layers whose kernels do different numbers of them
         for call in layer_calls(graph.model, graph.input_shape):
+            if type(call.layer) in _WITH_PRODUCTS:
+                products += attention_products(call)
+                continue
             macs[id(call.layer)] = macs.get(id(call.layer), 0) + (count_macs(call) or 0)
         counted = set()
+        by_variable = {}  # positions in _axes, by axis
         for record in graph.layers.values():
-            by_variable = {}
             for axis in record.axes:
-                by_variable.setdefault(id(axis.variable), []).append(len(self._axes))
+                mine = by_variable.setdefault(id(axis.variable), {})
+                mine[axis.axis] = len(self._axes)
                 self._axes.append(axis.units)
-            kernels = []
             bookkeeping = {
                 id(x) for x in getattr(record.layer, "bookkeeping_weights", ())
             }
@@ -56,17 +64,16 @@ class ModelCost:
             for variable in getattr(record.layer, "weights", ()):
                 if id(variable) in bookkeeping:
                     continue
-                axes = by_variable.get(id(variable), [])
+                axes = [*by_variable.get(id(variable), {}).values()]
                 size = math.prod(variable.shape)
                 counted.add(id(variable))
                 self._weights.append((size, axes))
-                if len(variable.shape) > 1:
-                    kernels.append((size, axes))
-            total = sum(size for size, _ in kernels)
-            for size, axes in kernels:
-                share = macs.get(id(record.layer), 0) * size / total
-                self._kernels.append((share, axes))
-            macs.pop(id(record.layer), None) if kernels else None
+            # What `layer_calls` counts may be the layer that this one wraps.
+            for part in getattr(record.layer, "_flatten_layers", tuple)():
+                self._add_kernels(part, macs, by_variable)
+        for number, variable, axes in products:
+            mine = by_variable.get(id(variable), {})
+            self._kernels.append((number, [mine[a] for a in axes if a in mine]))
         self._fixed_macs = sum(macs.values())
         self._fixed_params = sum(
             math.prod(weight.shape)
@@ -75,6 +82,21 @@ class ModelCost:
         )
         nothing = np.zeros(len(graph.units.pinned), bool)
         self.params, self.macs = self.count(nothing)
+
+    def _add_kernels(self, layer, macs, by_variable):
+        # The bias of a GRU or of an attention head has two axes, and no products.
+        left_out = {id(x) for x in getattr(layer, "bookkeeping_weights", ())}
+        kernels = [
+            (math.prod(variable.shape), [*by_variable.get(id(variable), {}).values()])
+            for variable in layer.weights
+            if len(variable.shape) > 1
+            and variable.name != "bias"
+            and id(variable) not in left_out
+        ]
+        if not kernels or id(layer) not in macs:
+            return
+        share = macs.pop(id(layer)) / sum(size for size, _ in kernels)
+        self._kernels += [(share * size, axes) for size, axes in kernels]
 
     def count(self, removed: np.ndarray) -> tuple[int, int]:
         """Parameters and multiply-accumulates without the marked classes."""

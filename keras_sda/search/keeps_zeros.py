@@ -31,7 +31,9 @@ _LAYERS = (
 )
 _OPERATIONS = frozenset(
     "Concatenate Reshape Transpose ExpandDims Squeeze Split GetItem AveragePool "
-    "MaxPool Mean Sum Max Min Amax Amin Cast Copy StopGradient ConvertToTensor".split()
+    "MaxPool Mean Sum Max Min Amax Amin Cast Copy StopGradient ConvertToTensor Resize "
+    "Repeat Tile Roll Flip Take Stack Unstack Moveaxis Swapaxes Rot90 DepthToSpace "
+    "SpaceToDepth PadImages CropImages GaussianBlur".split()
 )
 # Of two tensors: zero where both are. With a number they are something else.
 _COMBINING = frozenset("Add Subtract Maximum Minimum".split())
@@ -82,6 +84,8 @@ def keeps_zeros(node: Any) -> str:
     if isinstance(layer, keras.layers.Layer):
         if type(layer) is layers.Multiply:
             return "any"
+        if getattr(layer, "fill_value", 0):
+            return ""  # It pads with something else.
         if type(layer) in _classes():
             return "all"
         if type(layer) is layers.Rescaling:
@@ -97,7 +101,7 @@ def keeps_zeros(node: Any) -> str:
     if name == "Multiply":
         return "any"
     if name in _OPERATIONS:
-        return "all"
+        return "" if getattr(layer, "fill_value", 0) else "all"
     if name in _COMBINING:
         return "all" if len(node.inputs) == 2 else ""
     if name == "Pad":

@@ -54,7 +54,7 @@ def with_lora(x):
 
 def attention(x):
     x = layers.Reshape((64, NUM_CHANNELS))(x)
-    return layers.Reshape((8, 8, NUM_CHANNELS))(layers.MultiHeadAttention(2, 3)(x, x))
+    return layers.Reshape((8, 8, NUM_CHANNELS))(layers.Attention()([x, x]))
 
 
 def shuffled(x):
@@ -63,11 +63,24 @@ def shuffled(x):
 
 
 def recurrent(x):
-    return layers.Reshape((1, 1, 4))(layers.LSTM(4)(layers.Reshape((64, 6))(x)))
+    cells = [layers.LSTMCell(4), layers.GRUCell(4)]
+    return layers.Reshape((1, 1, 4))(layers.RNN(cells)(layers.Reshape((64, 6))(x)))
 
 
-def time_distributed(x):
-    return layers.TimeDistributed(layers.Conv1D(4, 3))(x)
+def both_ways(x):
+    rnn = layers.RNN(layers.LSTMCell(2))
+    x = layers.Bidirectional(rnn)(layers.Reshape((64, 6))(x))
+    return layers.Reshape((1, 1, 4))(x)
+
+
+def gates_across_units(x):
+    x = layers.Reshape((64, NUM_CHANNELS))(x)
+    x = layers.LSTM(NUM_CHANNELS, recurrent_activation="softmax", name="z2")(x)
+    return layers.Reshape((1, 1, NUM_CHANNELS))(x)
+
+
+def repeated_as_asked(x):
+    return ops.repeat(x, ops.cast(ops.ones_like(x[0, 0, 0]), "int32"), axis=-1)
 
 
 CASES = {
@@ -83,9 +96,38 @@ CASES = {
         layers.Activation(cumulated),
         "across channels",
     ),
-    "attention": (attention, "attention heads"),
-    "recurrent": (recurrent, "no channel rule for LSTM"),
-    "time_distributed": (time_distributed, "no channel rule for TimeDistributed"),
+    "attention": (attention, "attention without heads"),
+    "recurrent": (recurrent, "no channel rule for RNN"),
+    "both_ways": (both_ways, "it wraps RNN, for which there is no"),
+    "time_distributed": (
+        layers.TimeDistributed(layers.SpectralNormalization(layers.Conv1D(4, 3))),
+        "it wraps SpectralNormalization, for which there is no",
+    ),
+    "time_distributed_normalization": (
+        layers.TimeDistributed(layers.LayerNormalization()),
+        "across channels",
+    ),
+    "time_distributed_over_channels": (
+        lambda x: layers.Permute((2, 3, 1))(
+            layers.TimeDistributed(layers.Conv1D(4, 3))(layers.Permute((3, 1, 2))(x))
+        ),
+        "steps in time are the channels",
+    ),
+    "repeated_flat": (
+        lambda x: ops.reshape(ops.repeat(x, 2), (-1, 8, 8, 6)),
+        "flattens",
+    ),
+    "rolled_flat": (lambda x: ops.roll(x, 2), "flattens"),
+    "turned": (lambda x: ops.rot90(x, axes=(2, 3)), "turns the channel axis"),
+    "taken_apart": (lambda x: ops.stack(ops.unstack(x, axis=-1), -1), "one by one"),
+    "stacked_with_constants": (
+        lambda x: ops.sum(ops.stack([x, np.ones((2, 8, 8, 6), "float32")], 3), 3),
+        "array of constants",
+    ),
+    "taken_to_two_axes": (
+        lambda x: ops.reshape(ops.take(x, [[0, 1], [2, 3]], -1), (-1, 8, 8, 4)),
+        "along several axes",
+    ),
     "spectral": (
         lambda x: layers.SpectralNormalization(layers.Conv2D(4, 1))(x),
         "no channel rule for SpectralNormalization",
