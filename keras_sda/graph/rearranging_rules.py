@@ -67,11 +67,8 @@ def roll(call: ChannelCall) -> list[Channels]:
     axes = axes % rank
     shift = int(shifts[axes == channels.axis].sum())
     order = np.roll(np.arange(len(channels.units)), shift)
-    others = [
-        (int(a), int(s))
-        for a, s in zip(axes, shifts, strict=True)
-        if a != channels.axis
-    ]
+    pairs = [(int(a), int(n)) for a, n in zip(axes, shifts, strict=True)]
+    others = [(axis, number) for axis, number in pairs if axis != channels.axis]
     if shift % max(len(order), 1):
 
         def rewrite(kept, operation, args, kwargs):

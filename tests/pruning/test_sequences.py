@@ -134,6 +134,25 @@ def test_pixels_of_a_block_go_together():
     assert remove(model, blocks=[1]).get_layer("blocks").filters == 8
 
 
+def test_gates_that_work_across_units_stay():
+    def body(x):
+        x = layers.LSTM(6, recurrent_activation="softmax", name="across")(x)
+        return layers.Dense(4, name="free")(x)
+
+    found = {u.layer: u for u in ChannelGraph(sequence_model(body)).untouchable}
+    assert found["across"].num_channels == 6
+    assert "'softmax' may work across" in found["across"].reason
+    assert "free" not in found
+
+
+def test_constants_in_a_stack_stay():
+    x = keras.Input(batch_shape=(1, 5, 4))
+    y = layers.Dense(6, name="a")(x)
+    y = ops.sum(ops.stack([y, np.ones((1, 5, 6), "float32")], 1), 1)
+    graph = ChannelGraph(keras.Model(x, layers.Dense(2)(y)))
+    assert "array of constants" in graph.untouchable[0].reason
+
+
 def test_stateful_layers_start_anew():
     x = keras.Input(batch_shape=(2, 5, 4))
     y = layers.LSTM(6, stateful=True, return_sequences=True)(x)

@@ -73,16 +73,6 @@ def both_ways(x):
     return layers.Reshape((1, 1, 4))(x)
 
 
-def gates_across_units(x):
-    x = layers.Reshape((64, NUM_CHANNELS))(x)
-    x = layers.LSTM(NUM_CHANNELS, recurrent_activation="softmax", name="z2")(x)
-    return layers.Reshape((1, 1, NUM_CHANNELS))(x)
-
-
-def repeated_as_asked(x):
-    return ops.repeat(x, ops.cast(ops.ones_like(x[0, 0, 0]), "int32"), axis=-1)
-
-
 CASES = {
     "mixing_reshape": (layers.Reshape((16, 8, 3)), "takes channels apart"),
     "shuffle": (shuffled, "takes channels apart"),
@@ -120,10 +110,6 @@ CASES = {
     "rolled_flat": (lambda x: ops.roll(x, 2), "flattens"),
     "turned": (lambda x: ops.rot90(x, axes=(2, 3)), "turns the channel axis"),
     "taken_apart": (lambda x: ops.stack(ops.unstack(x, axis=-1), -1), "one by one"),
-    "stacked_with_constants": (
-        lambda x: ops.sum(ops.stack([x, np.ones((2, 8, 8, 6), "float32")], 3), 3),
-        "array of constants",
-    ),
     "taken_to_two_axes": (
         lambda x: ops.reshape(ops.take(x, [[0, 1], [2, 3]], -1), (-1, 8, 8, 4)),
         "along several axes",

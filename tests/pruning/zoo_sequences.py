@@ -116,11 +116,11 @@ def bidirectional_states():
 @topology
 def embedded_sequence():
     x = keras.Input((5, 4))
-    y = layers.Embedding(9, 6, mask_zero=True)(
-        ops.cast(ops.abs(x[..., 0]) * 3, "int32")
-    )
+    indices = ops.cast(ops.abs(x[..., 0]) * 3, "int32")
+    y = layers.Embedding(9, 6, mask_zero=True)(indices)
     y = layers.LSTM(6, return_sequences=True)(layers.Dropout(0.2)(y))
-    return keras.Model(x, layers.Dense(2)(layers.Bidirectional(layers.GRU(5))(y)))
+    y = layers.Bidirectional(layers.GRU(5))(y)
+    return keras.Model(x, layers.Dense(2, name="predictions")(y))
 
 
 @topology
@@ -145,7 +145,7 @@ def bidirectional_convolutional_lstm():
 
     x = keras.Input((3, 6, 2))
     y = layers.GlobalAveragePooling1D()(body(x))
-    return keras.Model(x, layers.Dense(2)(y))
+    return keras.Model(x, layers.Dense(2, name="predictions")(y))
 
 
 @topology
