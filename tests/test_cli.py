@@ -67,11 +67,14 @@ def test_help_of_every_command(capsys):
         )
 
 
-def test_console_script_and_exit_status(run_python):
-    result = run_python(["-m", "keras_sda.cli", "--version"])
-    assert result.stdout.strip() == keras_version()
+def test_console_script_and_exit_status(capsys, run_python):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert not stop.value.code
+    assert capsys.readouterr().out.strip() == keras_version()
     result = run_python(["-m", "keras_sda.cli", "profile", "nothing"], check=False)
     assert result.returncode == 2
+    assert "keras-sda: error: " in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -278,11 +281,9 @@ class Killer(module.SeedPerEpoch):
     assert (tmp_path / "killed" / "backup" / "latest.weights.h5").exists()
     assert "is not empty" in fails(capsys, *arguments, killed)
     again = ["prune", "--resume", "--output", killed]
-    run_python(
-        "from keras_sda import cli\n"
-        f"cli.main({again!r})\n"
-        f"cli.main({words} + [{whole!r}])"
-    )
+    assert cli.main(again) == 0
+    assert cli.main([*map(str, arguments), whole]) == 0
+    capsys.readouterr()
     files = [tmp_path / name / "model.keras" for name in ("whole", "killed")]
     a, b = (keras.saving.load_model(path) for path in files)
     for x, y in zip(a.weights, b.weights, strict=True):
@@ -384,8 +385,10 @@ def test_full_disk_is_one_line(capsys, monkeypatch):
     assert "No space left" in fails(capsys, "evaluate", "model.keras")
 
 
-def test_repository_programs_have_help(run_python):
+def test_repository_programs_have_help(run_program):
     root = pathlib.Path(__file__).parents[1]
-    for program in sorted((root / "applications").glob("*.py")):
-        result = run_python([program, "--help"], check=False)
+    programs = sorted((root / "applications").glob("*.py"))
+    assert len(programs) >= 5
+    for program in programs:
+        result = run_program(program, "--help")
         assert "--output" in result.stdout + result.stderr, program.name

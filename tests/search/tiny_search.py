@@ -1,6 +1,6 @@
 """A search small enough for tests; as a program it can kill itself.
 
-Run as a program: `tiny_search.py FOLDER RESULT.npz [kill=STAGE,EPOCH,STEP]`.
+Run as a program: `tiny_search.py FOLDER kill=STAGE,EPOCH,STEP`.
 """
 
 import os
@@ -79,12 +79,4 @@ class Killer(keras.callbacks.Callback):
 
 
 if __name__ == "__main__":
-    callbacks = ()
-    if len(sys.argv) > 3:
-        callbacks = (Killer(*sys.argv[3].split("=")[1].split(",")),)
-    found = run(sys.argv[1], callbacks=callbacks)
-    np.savez(
-        sys.argv[2],
-        **{f"kept_{name}": places for name, places in found.result.kept.items()},
-        **{v.path.replace("/", "."): v.numpy() for v in found.result.model.weights},
-    )
+    run(sys.argv[1], callbacks=[Killer(*sys.argv[2].split("=")[1].split(","))])

@@ -68,7 +68,8 @@ def runs(model_file, tmp_path_factory, run_python):
     """A whole run, and one that was killed in the second epoch of the last training."""
     folder = tmp_path_factory.mktemp("runs")
     paths = folder / "whole", folder / "killed"
-    result = run_python([PROGRAM, model_file, *paths], check=False)
+    group_tiny(model_file, paths[0])
+    result = run_python([PROGRAM, model_file, paths[1]], check=False)
     assert result.returncode == -signal.SIGKILL, result.stderr
     return paths
 
@@ -117,7 +118,7 @@ def test_files_of_a_run(runs):
     assert labels == [str(number) for number in range(10)]
 
 
-def test_killed_run_ends_with_the_same_masks(model_file, runs, run_python):
+def test_killed_run_ends_with_the_same_masks(model_file, runs):
     whole, killed = runs
     with pytest.raises(InvalidInputError, match="is not empty"):
         group_tiny(model_file, killed)
@@ -125,7 +126,7 @@ def test_killed_run_ends_with_the_same_masks(model_file, runs, run_python):
         group_tiny(model_file, killed, resume=True, conv_rate=0.5)
     options = resumed_options(killed, {}, GroupOptions)
     assert options.resume and options.scheme == "local_global"
-    run_python([PROGRAM, model_file, whole, killed, "resume"])
+    group_tiny(model_file, killed, resume=True)
     assert {path.name for path in killed.iterdir()} == FILES
     one, other = (
         keras.saving.load_model(path / "model.keras") for path in (whole, killed)

@@ -8,10 +8,12 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+from training.tiny_training import train_tiny
 
 from keras_sda.training.history_file import read_history
 
 PROGRAM = pathlib.Path(__file__).with_name("tiny_training.py")
+HALF = "mixed_float16"
 
 
 def read_weights(model_file):
@@ -27,17 +29,18 @@ def read_weights(model_file):
     return weights
 
 
-@pytest.mark.parametrize("options", [[], ["ema=True", "mixed_precision=mixed_float16"]])
+@pytest.mark.parametrize("options", [{}, {"ema": True, "mixed_precision": HALF}])
 def test_killed_run_ends_in_the_same_weights(options, run_python, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run_python([PROGRAM, whole, *options])
-    result = run_python([PROGRAM, killed, *options, "kill_at=2,4"], check=False)
+    train_tiny(whole, **options)
+    words = [f"{name}={value}" for name, value in options.items()]
+    result = run_python([PROGRAM, killed, *words, "kill_at=2,4"], check=False)
     assert result.returncode == -signal.SIGKILL
     assert not (killed / "model.keras").exists()
     # As if the kill had also hit the backup while it was written.
     latest = killed / "backup" / "latest.weights.h5"
     latest.write_bytes(latest.read_bytes()[:-2000])
-    run_python([PROGRAM, killed, *options, "resume=True"])
+    train_tiny(killed, **options, resume=True)
 
     expected, actual = (read_weights(p / "model.keras") for p in (whole, killed))
     assert expected.keys() == actual.keys() and len(expected) > 15

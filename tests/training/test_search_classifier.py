@@ -35,10 +35,10 @@ def model_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(model_file, tmp_path_factory, run_python):
-    """A run without interruption, in a process of its own."""
+def whole(model_file, tmp_path_factory):
+    """A run without interruption."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    run_python([PROGRAM, model_file, folder])
+    search_tiny(model_file, folder)
     return folder
 
 
@@ -89,7 +89,7 @@ def test_killed_run_keeps_the_same_channels(model_file, whole, run_python, tmp_p
         search_tiny(model_file, folder, resume=True, target_macs=0.5)
     options = resumed_options(folder, {}, SearchOptions)
     assert options.resume and options.target_macs == 0.6
-    run_python([PROGRAM, model_file, folder, "resume=True"])
+    search_tiny(model_file, folder, resume=True)
     assert not (folder / "backup").exists()
     one, other = (
         keras.saving.load_model(path / "model.keras") for path in (whole, folder)

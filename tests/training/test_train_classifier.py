@@ -289,17 +289,15 @@ def test_start_weights_that_do_not_fit_a_network_of_keras(finished, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_absl_program(run_python, tmp_path):
+def test_absl_program(run_program, tmp_path):
     program = "applications/train_classifier.py"
-    text = run_python([program, "--help"], check=False).stdout
+    text = run_program(program, "--help").stdout
     assert "--[no]download" in text and "--batch_size" in text
     for flag, message in (
         ("--epochs=0", "`epochs` must be greater than 0"),
         ("--epochs=many", "--epochs=many"),
     ):
-        result = run_python(
-            [program, flag, f"--output={tmp_path / 'run'}"], check=False
-        )
+        result = run_program(program, flag, f"--output={tmp_path / 'run'}")
         assert result.returncode == 2
         assert message in result.stderr.splitlines()[-1]
         assert "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""A run of `search_classifier` small enough for tests, one process each.
+"""A run of `search_classifier` small enough for tests.
 
 Run as a program: `tiny_search_run.py MODEL OUTPUT [name=value ...] [kill_at=EPOCH]`.
 """
