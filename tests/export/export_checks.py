@@ -8,6 +8,7 @@ import sys
 
 import keras
 import numpy as np
+from export import load_client
 
 from keras_sda.export import export_saved_model
 from keras_sda.export.check_no_xla import check_no_xla_functions
@@ -16,23 +17,25 @@ from keras_sda.training.resize_images import resize_images
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
+HERE = "this process"
 
 
 def run_export_test(
     model,
     folder,
-    clients=("load_client.py", "c_api_client.py"),
+    clients=(HERE,),
     logits=False,
     tolerance=1e-5,
     environment=None,
     **arguments,
 ):
-    """Exports a model and compares every signature with Keras in other processes.
+    """Exports a model and compares every signature with Keras.
 
     Args:
         model: The classifier. Its outputs must depend on the image.
         folder: Empty folder for the files of the test.
-        clients: Programs that load the export without Keras.
+        clients: Programs that load the export without Keras, or HERE: in this process,
+            which saves the start of TensorFlow.
         logits: Whether the model ends in logits.
         tolerance: Largest allowed difference of a probability.
         environment: Further environment variables of the clients.
@@ -41,37 +44,56 @@ def run_export_test(
     Returns:
         Path of the export.
     """
-    folder = pathlib.Path(folder)
-    num_classes = model.output_shape[-1]
-    arguments = {"preprocessing": "none", **arguments}
-    arguments.setdefault("labels", [f"label {i}" for i in range(num_classes)])
-    export = export_saved_model(model, folder / "export", **arguments)
-    check_no_xla_functions(export)
-    expected, calls = _calls(model, folder, arguments["preprocessing"])
-    tensors = signature_tensors(export)
-    for call in calls:
-        call.update(tensors[call["signature"]])
-    request = folder / "request.json"
-    request.write_text(json.dumps({"export": str(export), "calls": calls}))
-    expected = [_keras_probabilities(model, inputs, logits) for inputs in expected]
-    seen = np.concatenate(expected)
-    assert np.ptp(seen, axis=0).max() > 0.01, "the outputs hardly depend on the image"
-    assert np.median(seen.max(axis=-1)) < 0.999, "the outputs are saturated"
+    test = ExportTest(model, folder, logits, tolerance, **arguments)
     for client in clients:
-        answer = run_client(client, request, environment)
-        assert answer["forbidden"] == []
+        if client == HERE:
+            test.check(load_client.answer(test.request), client)
+        else:
+            run_client(client, [test], environment)
+    return test.export
+
+
+class ExportTest:
+    """An export, the inputs to feed it with and what has to come out.
+
+    See `run_export_test` for the arguments.
+    """
+
+    def __init__(self, model, folder, logits=False, tolerance=1e-5, **arguments):
+        folder = pathlib.Path(folder)
+        num_classes = model.output_shape[-1]
+        arguments = {"preprocessing": "none", **arguments}
+        arguments.setdefault("labels", [f"label {i}" for i in range(num_classes)])
+        self.export = export_saved_model(model, folder / "export", **arguments)
+        check_no_xla_functions(self.export)
+        inputs, self.calls = _calls(model, folder, arguments["preprocessing"])
+        tensors = signature_tensors(self.export)
+        for call in self.calls:
+            call.update(tensors[call["signature"]])
+        self.request = folder / "request.json"
+        self.request.write_text(
+            json.dumps({"export": str(self.export), "calls": self.calls})
+        )
+        self.expected = [_keras_probabilities(model, x, logits) for x in inputs]
+        seen = np.concatenate(self.expected)
+        assert np.ptp(seen, axis=0).max() > 0.01, "the outputs hardly depend on images"
+        assert np.median(seen.max(axis=-1)) < 0.999, "the outputs are saturated"
+        self.labels, self.tolerance = arguments["labels"], tolerance
+        self.top_k = min(arguments.get("top_k", 5), num_classes)
+
+    def check(self, results, client):
+        """Compares what a client got with what Keras says."""
         for call, probabilities, result in zip(
-            calls, expected, answer["results"], strict=True
+            self.calls, self.expected, results, strict=True
         ):
             check_outputs(
                 result,
                 probabilities,
-                arguments["labels"],
-                min(arguments.get("top_k", 5), num_classes),
-                tolerance,
+                self.labels,
+                self.top_k,
+                self.tolerance,
                 f"{client} {call['signature']}",
             )
-    return export
 
 
 def check_outputs(result, probabilities, labels, k, tolerance, where):
@@ -88,20 +110,32 @@ def check_outputs(result, probabilities, labels, k, tolerance, where):
     assert result["classes"] == [[labels[i] for i in row] for row in order], where
 
 
-def run_client(client, request, environment=None):
-    """Runs one of the client programs, isolated from this repository."""
-    result = request.with_name("result.json")
+def run_client(client, tests, environment=None):
+    """Runs a client program, isolated from this repository, and checks its answers.
+
+    Args:
+        client: Name of the program.
+        tests: `ExportTest`s to answer; "load_client.py" takes several.
+        environment: Further environment variables.
+    """
+    files = []
+    for test in tests:
+        files += [str(test.request), str(test.request.with_name("result.json"))]
+        pathlib.Path(files[-1]).unlink(missing_ok=True)
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     process = subprocess.run(
-        [sys.executable, str(FOLDER / client), str(request), str(result)],
+        [sys.executable, str(FOLDER / client), *files],
         capture_output=True,
         text=True,
         timeout=300,
-        cwd=request.parent,
+        cwd=tests[0].request.parent,
         env={**inherited, "TF_CPP_MIN_LOG_LEVEL": "2", **(environment or {})},
     )
     assert process.returncode == 0, process.stderr[-4000:]
-    return json.loads(result.read_text())
+    for test, file in zip(tests, files[1::2], strict=True):
+        answer = json.loads(pathlib.Path(file).read_text())
+        assert answer["forbidden"] == []
+        test.check(answer["results"], client)
 
 
 def signature_tensors(export):

@@ -1,6 +1,7 @@
 """Runs a SavedModel by `tf.saved_model.load` where Keras cannot be imported.
 
-A program of its own with the arguments and files of `c_api_client.py`.
+A program of its own with the arguments and files of `c_api_client.py`, or several pairs
+of them: one start of TensorFlow loads several exports.
 """
 
 import importlib
@@ -24,14 +25,8 @@ class Blinkered(importlib.abc.MetaPathFinder):
         return self.finder.find_spec(name, path, target)
 
 
-def main(request_file, result_file):
-    sys.meta_path[:] = [Blinkered(finder) for finder in sys.meta_path]
-    for name in FORBIDDEN:
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
-        raise RuntimeError(f"{name} can be imported")
+def answer(request_file):
+    """Returns what the signatures of an export give for the inputs of a request."""
     import numpy as np
     import tensorflow as tf
 
@@ -54,9 +49,24 @@ def main(request_file, result_file):
                 for name, tensor in outputs.items()
             }
         )
-    modules = {name.split(".")[0] for name in sys.modules}
-    answer = {"results": results, "forbidden": sorted(modules & set(FORBIDDEN))}
-    pathlib.Path(result_file).write_text(json.dumps(answer))
+    return results
+
+
+def main(*files):
+    sys.meta_path[:] = [Blinkered(finder) for finder in sys.meta_path]
+    for name in FORBIDDEN:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+        raise RuntimeError(f"{name} can be imported")
+    for request_file, result_file in zip(files[::2], files[1::2], strict=True):
+        results = answer(request_file)
+        modules = {name.split(".")[0] for name in sys.modules}
+        forbidden = sorted(modules & set(FORBIDDEN))
+        pathlib.Path(result_file).write_text(
+            json.dumps({"results": results, "forbidden": forbidden})
+        )
 
 
 if __name__ == "__main__":

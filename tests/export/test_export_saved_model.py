@@ -7,14 +7,16 @@ import keras
 import numpy as np
 import pytest
 from export.export_checks import (
+    HERE,
     run_export_test,
     sample_images,
     signature_tensors,
     with_telling_outputs,
 )
 from keras import layers
+from keras_networks import make_network
 
-from keras_sda.applications import SDAResNet20
+from keras_sda.applications import SDAResNet
 from keras_sda.export import export_saved_model, to_float32
 from keras_sda.export.check_no_xla import check_no_xla_functions
 from keras_sda.export.ends_in_probabilities import ends_in_probabilities
@@ -23,6 +25,7 @@ from keras_sda.utils import InvalidInputError
 
 SHAPE = (32, 32, 3)
 LOAD_ONLY = ("load_client.py",)
+PROCESSES = ("load_client.py", "c_api_client.py")
 
 
 def build(shape=SHAPE, classes=4, activation="softmax", rescale=False, dtype=None):
@@ -51,29 +54,37 @@ def vary(model, preprocessing="none"):
 
 
 def test_colour_model_with_its_own_scaling(tmp_path):
-    run_export_test(build(rescale=True), tmp_path)
+    run_export_test(build(rescale=True), tmp_path, clients=PROCESSES)
 
 
 def test_imagenet_preprocessing(tmp_path):
     model = vary(build(classes=7), "imagenet")
-    run_export_test(model, tmp_path, preprocessing="imagenet", clients=LOAD_ONLY)
+    run_export_test(model, tmp_path, preprocessing="imagenet")
 
 
-def test_sda_resnet20(tmp_path):
-    model = SDAResNet20(input_shape=(32, 32, 1), classes=10, weights=None)
-    export = run_export_test(vary(model), tmp_path, top_k=3)
+def test_depth_attention_and_ten_labels(tmp_path):
+    model = SDAResNet(
+        [1, 2], base_width=8, stem_width=8, input_shape=(32, 32, 1), classes=10
+    )
+    export = run_export_test(
+        vary(model), tmp_path, top_k=3, clients=(HERE, "c_api_client.py")
+    )
     assert (export / "assets" / "labels.txt").read_text().count("\n") == 10
 
 
-def test_mobilenet_v2_of_keras(tmp_path):
-    model = keras.applications.MobileNetV2(
-        input_shape=SHAPE, alpha=0.35, classes=6, weights=None
-    )
+@pytest.mark.parametrize(
+    ("name", "small"),
+    [
+        ("MobileNetV3Small", True),
+        pytest.param("MobileNetV2", False, marks=pytest.mark.large),
+    ],
+)
+def test_networks_of_keras(name, small, tmp_path):
+    model = make_network(name, small, classes=6, classifier_activation="softmax")
     run_export_test(
         vary(model, "imagenet"),
         tmp_path,
         preprocessing="imagenet",
-        clients=LOAD_ONLY,
         # Against float64, Keras itself is off by 5e-5 on this untrained network.
         tolerance=3e-4,
     )
@@ -81,9 +92,7 @@ def test_mobilenet_v2_of_keras(tmp_path):
 
 def test_logits_unfolded_and_two_channels(tmp_path):
     model = build((32, 48, 2), activation=None)
-    export = run_export_test(
-        model, tmp_path, logits=True, fold=False, clients=LOAD_ONLY
-    )
+    export = run_export_test(model, tmp_path, logits=True, fold=False)
     assert sorted(signature_tensors(export)) == ["serve_images", "serving_default"]
 
 
@@ -92,7 +101,8 @@ def test_auto_preprocessing(tmp_path):
     import tensorflow as tf
 
     images = np.random.default_rng(0).integers(0, 256, (2, 40, 36, 3), "uint8")
-    ours = vary(SDAResNet20(input_shape=SHAPE, classes=4), "imagenet")
+    ours = SDAResNet([1], base_width=4, stem_width=4, input_shape=SHAPE, classes=4)
+    ours = vary(ours, "imagenet")
     for model, same_as in ((build(rescale=True), "none"), (ours, "imagenet")):
         loaded = [
             tf.saved_model.load(export_saved_model(model, tmp_path, preprocessing=p))
@@ -167,7 +177,7 @@ def test_huge_models_keep_variables(tmp_path, monkeypatch):
     from keras_sda.export import serving_module
 
     monkeypatch.setattr(serving_module, "_MAX_CONSTANT_BYTES", 0)
-    export = run_export_test(build(rescale=True), tmp_path, clients=LOAD_ONLY)
+    export = run_export_test(build(rescale=True), tmp_path)
     data = next((export / "variables").glob("*.data*"))
     assert data.stat().st_size > 2000
 
@@ -336,7 +346,7 @@ def test_adapted_normalization_and_augmentation_inside_the_model(tmp_path):
     y = layers.BatchNormalization()(layers.Conv2D(8, 3, 2)(y))
     y = layers.GlobalAveragePooling2D()(layers.ReLU()(y))
     model = vary(keras.Model(x, layers.Dense(4, activation="softmax")(y)))
-    run_export_test(model, tmp_path, preprocessing="auto", clients=LOAD_ONLY)
+    run_export_test(model, tmp_path, preprocessing="auto")
 
 
 def test_global_policy_does_not_change_a_float32_model(tmp_path):

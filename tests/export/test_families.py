@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from export.export_checks import run_export_test, with_telling_outputs
+from export.export_checks import ExportTest, run_client, with_telling_outputs
 
 from keras_sda import applications
 
@@ -29,23 +29,32 @@ def build(name):
     return model
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
-def test_export(name, tmp_path):
-    run_export_test(
-        build(name),
-        tmp_path,
-        preprocessing="imagenet",
-        clients=("load_client.py",),
-    )
+@pytest.fixture(scope="module")
+def models():
+    return {name: build(name) for name in FAMILIES}
 
 
-@pytest.mark.parametrize("name", ["SDAPyConv", "SDAEPSANet"])
-def test_portable_export_runs_without_onednn(name, tmp_path):
-    run_export_test(
-        build(name),
-        tmp_path,
-        portable=True,
-        preprocessing="imagenet",
-        clients=("load_client.py",),
-        environment={"TF_ENABLE_ONEDNN_OPTS": "0"},
+def prepare(models, folder, **options):
+    """Exports, beside what they have to answer."""
+    tests = []
+    for name, model in models.items():
+        (folder / name).mkdir()
+        tests.append(
+            ExportTest(model, folder / name, preprocessing="imagenet", **options)
+        )
+    return tests
+
+
+def test_exports(models, tmp_path):
+    """All families, loaded by one process which has no Keras."""
+    run_client("load_client.py", prepare(models, tmp_path))
+
+
+def test_portable_exports_run_without_onednn(models, tmp_path):
+    """Those with grouped convolutions."""
+    grouped = {name: models[name] for name in ("SDAPyConv", "SDAEPSANet")}
+    run_client(
+        "load_client.py",
+        prepare(grouped, tmp_path, portable=True),
+        {"TF_ENABLE_ONEDNN_OPTS": "0"},
     )

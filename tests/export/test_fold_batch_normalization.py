@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras_networks import make_network
 
 from keras_sda.export import fold_batch_normalization
 from keras_sda.layers import (
@@ -262,10 +263,16 @@ def test_compiled_model_is_not_compiled_again():
     assert not fold_batch_normalization(model).compiled
 
 
-def test_mobilenet_v2_of_keras():
-    model = keras.applications.MobileNetV2(
-        weights=None, input_shape=(32, 32, 3), alpha=0.35, classes=10
-    )
+@pytest.mark.parametrize(
+    ("name", "small", "normalizations"),
+    [
+        ("EfficientNetB0", True, 15),
+        ("MobileNetV3Small", True, 12),
+        pytest.param("MobileNetV2", False, 52, marks=pytest.mark.large),
+    ],
+)
+def test_networks_of_keras(name, small, normalizations):
+    model = make_network(name, small, classifier_activation="softmax")
     generator = np.random.default_rng(0)
     for weight in model.weights:
         if weight.name in ("moving_variance", "gamma"):
@@ -275,7 +282,7 @@ def test_mobilenet_v2_of_keras():
     expected = model.predict(images, verbose=0)
     received = folded.predict(images, verbose=0)
     np.testing.assert_allclose(received, expected, atol=1e-5)
-    assert count(model) == 52 and count(folded) == 0
+    assert count(model) == normalizations and count(folded) == 0
 
 
 def test_refuses_what_has_no_graph():

@@ -42,13 +42,16 @@ def groupable(model):
     return [x.name for x in find_groupable_layers(model) if not x.reason]
 
 
+@pytest.mark.parametrize(
+    "form", ["auto", pytest.param("lists", marks=pytest.mark.large)]
+)
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_zoo(name):
+def test_zoo(name, form):
     """Random masks, with filters that read nothing and channels that nobody reads."""
     model = TOPOLOGIES[name]()
     if not groupable(model):
         pytest.skip("no layer of it can have groups")
-    run_pack_test(model, ("lists", "auto"), prepare=cut_at_random)
+    run_pack_test(model, (form,), prepare=cut_at_random)
 
 
 @pytest.mark.parametrize(
@@ -259,9 +262,7 @@ def test_classifier_is_exported(tmp_path):
     expected = flat_outputs(masked, images)[0]
     np.testing.assert_allclose(flat_outputs(packed, images)[0], expected, atol=1e-5)
     model = self_group(with_telling_outputs(model), 0.6, 0.0, num_groups=4).model
-    run_export_test(
-        pack(model, form="lists").model, tmp_path, clients=("load_client.py",)
-    )
+    run_export_test(pack(model, form="lists").model, tmp_path)
 
 
 def test_auto_takes_what_is_faster_only():
