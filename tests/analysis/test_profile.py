@@ -147,7 +147,7 @@ def test_own_layers():
     "constructor, trainable_params, macs",
     [
         (SDAResNet86, 27_219_880, 3_879_993_344),
-        (SDAResNet50, 27_313_576, 4_090_920_960),
+        pytest.param(SDAResNet50, 27_313_576, 4_090_920_960, marks=pytest.mark.large),
     ],
 )
 def test_own_models_have_the_size_of_the_authors(constructor, trainable_params, macs):
@@ -160,12 +160,22 @@ def test_own_models_have_the_size_of_the_authors(constructor, trainable_params, 
     "name, giga_macs",
     [
         # Published multiply-adds, in units of 1e9, where the paper prints one.
+        ("MobileNetV2", 0.300),
+        ("MobileNetV3Small", 0.057),
+    ],
+)
+def test_keras_applications(name, giga_macs):
+    check_network(name, giga_macs)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(
+    "name, giga_macs",
+    [
         ("ResNet50", 3.86),
         ("ResNet50V2", None),
         ("VGG16", 15.47),
         ("MobileNet", 0.569),
-        ("MobileNetV2", 0.300),
-        ("MobileNetV3Small", 0.057),
         ("DenseNet121", 2.83),
         ("EfficientNetB0", 0.39),
         ("EfficientNetV2B0", 0.72),
@@ -176,7 +186,11 @@ def test_own_models_have_the_size_of_the_authors(constructor, trainable_params, 
         ("InceptionResNetV2", 13.16),
     ],
 )
-def test_keras_applications(name, giga_macs):
+def test_large_keras_applications(name, giga_macs):
+    check_network(name, giga_macs)
+
+
+def check_network(name, giga_macs):
     model = getattr(keras.applications, name)(weights=None)
     # MobileNetV3 leaves the image size open.
     open_size = None in model.input_shape[1:]

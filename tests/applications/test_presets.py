@@ -12,8 +12,9 @@ from keras_sda.applications.presets import PRESETS
 from keras_sda.applications.torch_entries import torch_entries
 
 # Building a network of 101 or 152 layers takes seconds; one family stands for all.
+QUICK = ("SDAResNet20", "SDASENet50", "SDARes2Net50")
 BUILT = [
-    name
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.large)
     for name, row in PRESETS.items()
     if row["family"] == "sda_resnet" or name.endswith(("50", "86"))
 ]

@@ -26,6 +26,7 @@ SMALL = {
 }
 
 
+@pytest.mark.large
 def test_published_sizes():
     row = SUPERNET_PRESETS["ProxylessSupernet"]
     model = ProxylessSupernet()

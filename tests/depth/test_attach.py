@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras_networks import make_network
 
 from keras_sda.applications import SDAResNet20
 from keras_sda.depth import attach
@@ -31,9 +32,9 @@ def photographs(size, count):
 def hub_backbone():
     keras_hub = pytest.importorskip("keras_hub", reason="needs keras-hub")
     backbone = keras_hub.models.ResNetBackbone(
-        input_conv_filters=[64],
+        input_conv_filters=[16],
         input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[64, 128],
+        stackwise_num_filters=[16, 32],
         stackwise_num_blocks=[2, 3],
         stackwise_num_strides=[1, 2],
         block_type="basic_block",
@@ -44,26 +45,12 @@ def hub_backbone():
     return keras.Model(backbone.inputs, x)
 
 
-def application(name, size=64, **options):
-    def build():
-        constructor = getattr(keras.applications, name)
-        return constructor(
-            weights=None,
-            input_shape=(size, size, 3),
-            classes=10,
-            classifier_activation=None,
-            **options,
-        )
-
-    return build
-
-
 def small_resnet(version):
     """The function behind keras.applications.ResNet50 and ResNet50V2."""
     from keras.src.applications import resnet
 
     stack = getattr(resnet, f"stack_residual_blocks_v{version}")
-    strides = {1: (1, 2, 2), 2: (2, 2, 1)}[version]  # version 2: of the last block
+    strides = {1: (1, 2), 2: (2, 1)}[version]  # version 2: of the last block
 
     def stages(x):
         for number, stride in enumerate(strides, 2):
@@ -86,8 +73,8 @@ def small_convnext():
     from keras.src.applications.convnext import ConvNeXt
 
     return ConvNeXt(
-        [2, 2, 3, 2],
-        [16, 32, 48, 64],
+        [1, 2, 3, 1],
+        [16, 16, 32, 32],
         weights=None,
         input_shape=(32, 32, 3),
         classes=10,
@@ -95,16 +82,25 @@ def small_convnext():
     )
 
 
+def application(name, small=False, **options):
+    return lambda: make_network(name, small, size=64, **options)
+
+
 # One row a family: how to build it, and how many stages get attention.
 ROWS = {
-    "ResNet": (small_resnet(1), 3),
-    "ResNetV2": (small_resnet(2), 3),
+    "ResNet": (small_resnet(1), 2),
+    "ResNetV2": (small_resnet(2), 2),
+    "MobileNetV3Small": (application("MobileNetV3Small", small=True), 1),
+    "EfficientNetB0": (application("EfficientNetB0", small=True), 2),
+    "EfficientNetV2B0": (application("EfficientNetV2B0", small=True), 3),
+    "ConvNeXt": (small_convnext, 2),
+    "KerasHub ResNetBackbone": (hub_backbone, 2),
+}
+LARGE_ROWS = {
     "MobileNetV2": (application("MobileNetV2", alpha=0.35), 5),
     "MobileNetV3Small": (application("MobileNetV3Small"), 4),
     "EfficientNetB0": (application("EfficientNetB0"), 5),
     "EfficientNetV2B0": (application("EfficientNetV2B0"), 5),
-    "ConvNeXt": (small_convnext, 4),
-    "KerasHub ResNetBackbone": (hub_backbone, 2),
 }
 
 
@@ -183,6 +179,13 @@ def check_export(model, images, tmp_path):
 @pytest.mark.parametrize("name", ROWS)
 def test_families(name, tmp_path):
     build, num_stages = ROWS[name]
+    run_attach_test(build(), num_stages, tmp_path)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", LARGE_ROWS)
+def test_whole_networks(name, tmp_path):
+    build, num_stages = LARGE_ROWS[name]
     run_attach_test(build(), num_stages, tmp_path)
 
 
@@ -306,16 +309,12 @@ BAD = [
     (nested_model, {}, "nested model .* called 2 times"),
     (lambda: residual_model(1), {}, "'add1'.*one block"),
     (
-        lambda: keras.applications.DenseNet121(
-            weights=None, input_shape=(32, 32, 3), classes=2
-        ),
+        lambda: make_network("DenseNet121", small=True),
         {},
         "Concatenate",
     ),
     (
-        lambda: keras.applications.VGG16(
-            weights=None, input_shape=(32, 32, 3), classes=2
-        ),
+        lambda: make_network("VGG16", include_top=False, pooling="avg"),
         {},
         "plain chain",
     ),

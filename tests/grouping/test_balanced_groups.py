@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from keras_networks import make_cifar_resnet
 
-from keras_sda.applications import CIFARResNet20
 from keras_sda.grouping import balanced_groups, importance_vectors, self_group
 from keras_sda.utils import InvalidInputError
 
@@ -60,7 +60,7 @@ def test_equal_groups_of_noise():
 )
 def test_models(balance, shares):
     """Also step by step: groups are split, or lose channels."""
-    model = CIFARResNet20()
+    model = make_cifar_resnet()
     first = self_group(model, 0.5, 0.0, balance=balance)
     second = self_group(first.model, 0.7, 0.0, balance=balance)
     for a, b in zip(first.report.layers, second.report.layers, strict=True):
@@ -79,7 +79,7 @@ def test_models(balance, shares):
 
 
 def test_layers_that_do_not_divide():
-    model = CIFARResNet20()  # 64 channels, 10 classes: no 4 groups
+    model = make_cifar_resnet()  # 64 channels, 10 classes: no 4 groups
     report = self_group(model, 0.5, 0.7, balance="disjoint").report
     assert report.left_alone[-1].name == "predictions"
     assert "divides both 10 filters and 64 channels" in report.left_alone[-1].reason

@@ -5,10 +5,10 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from keras_networks import make_cifar_resnet
 from pruning.surgery_checks import flat_outputs, random_inputs, randomize
 from pruning.zoo import conv, head, image_model
 
-from keras_sda.applications import CIFARResNet20
 from keras_sda.graph import ChannelGraph
 from keras_sda.grouping import pack, self_group
 from keras_sda.grouping.assign_blocks import assign_blocks
@@ -228,7 +228,7 @@ def test_crossed_blocks_have_equal_cells():
 
 def test_cifar_resnet():
     """Streams of three widths and shortcuts that pad channels."""
-    model = CIFARResNet20(classifier_activation=None)
+    model = make_cifar_resnet(classifier_activation=None)
     randomize(model)
     result = self_group(model, 0.5, 0.0, balance="disjoint")
     assert {row.kept_share for row in result.report.layers} == {0.5}

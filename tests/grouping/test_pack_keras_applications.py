@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from export.export_checks import sample_images
 from grouping.pack_checks import run_pack_test
+from keras_networks import make_network
 from pruning.surgery_checks import flat_outputs, randomize
 
 from keras_sda.export import export_saved_model
@@ -20,6 +21,14 @@ NETWORKS = {
     "VGG16": ("grouped", {"balance": "disjoint", "dense_rate": 0.0}),
     "MobileNetV2": ("auto", {}),
     "EfficientNetB0": ("lists", {"num_groups": 2}),
+    "ConvNeXtTiny": ("lists", {"num_groups": 2}),
+}
+# The same with fewer blocks of each kind.
+SMALL = {
+    "ResNet50": ("auto", {}),
+    "DenseNet121": ("lists", {"num_groups": 2}),
+    "MobileNetV3Small": ("lists", {"num_groups": 2}),
+    "EfficientNetB0": ("grouped", {"balance": "disjoint", "dense_rate": 0.0}),
     "ConvNeXtTiny": ("lists", {"num_groups": 2}),
 }
 # Larger layers get groups by chance: clustering them takes long and shows no more.
@@ -56,15 +65,23 @@ def make_outputs_tell(model):
     last.bias.assign(-(logits * scale).mean(axis=0))
 
 
+@pytest.mark.extra_large
 @pytest.mark.parametrize("name", NETWORKS)
 def test_packed_is_masked(name, tmp_path):
+    check_packed(name, False, *NETWORKS[name], tmp_path)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_packed_is_masked_for_every_block(name, tmp_path):
+    check_packed(name, True, *SMALL[name], tmp_path)
+
+
+def check_packed(name, small, form, options, tmp_path):
+    """Groups, packs, saves, loads and exports; outputs stay those of the masks."""
     import tensorflow as tf
 
-    form, options = NETWORKS[name]
     options = {"num_groups": 4, **options}
-    body = getattr(keras.applications, name)(
-        weights=None, include_top=False, pooling="avg", input_shape=(32, 32, 3)
-    )
+    body = make_network(name, small, include_top=False, pooling="avg")
     logits = keras.layers.Dense(10, name="logits")(body.output)
     model = keras.Model(body.input, logits)
     randomize(model)

@@ -38,9 +38,19 @@ def resnet50():
     "make, params, macs",
     [
         (resnet50, 25.549e6, 4089.2e6),
-        (lambda: keras.applications.DenseNet201(weights=None), 19.819e6, 4291.4e6),
+        pytest.param(
+            lambda: keras.applications.DenseNet201(weights=None),
+            19.819e6,
+            4291.4e6,
+            marks=pytest.mark.large,
+        ),
         (applications.CIFARDenseNet121, 6.893e6, 888.36e6),
-        (lambda: applications.CIFARDenseNet121(classes=100), 6.985e6, 888.45e6),
+        pytest.param(
+            lambda: applications.CIFARDenseNet121(classes=100),
+            6.985e6,
+            888.45e6,
+            marks=pytest.mark.large,
+        ),
         # The bill of the code has 100 more for the second convolution (its "batch
         # normalisation") than the true 431,080, and 630 for biases and units.
         (applications.LeNet, 431.18e3, 2293.63e3),
@@ -76,6 +86,7 @@ def test_lenet(percent, params, macs):
     assert report.macs_after <= 288_000 + 2_005_000 * (1 - rate) + 1
 
 
+@pytest.mark.large
 def test_cifar_densenet_at_75():
     """1.71 M and 221.90 M in the table."""
     result = self_group(applications.CIFARDenseNet121(), 0.75, 0.75)

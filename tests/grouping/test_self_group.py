@@ -7,6 +7,7 @@ import logging
 import keras
 import numpy as np
 import pytest
+from keras_networks import make_cifar_resnet, make_network
 
 from keras_sda import applications
 from keras_sda.analysis import profile
@@ -149,7 +150,7 @@ def test_follows_the_functions():
 
 
 def test_steps():
-    model = applications.CIFARResNet20()
+    model = make_cifar_resnet()
     once = self_group(model, 0.6, 0.6, steps=6).report
     every = self_group(model, 0.6, 0.6, steps=6, regroup="every_step").report
     assert all(row.num_masks <= row.num_groups for row in once.layers)
@@ -175,14 +176,10 @@ def test_attention_shortcuts_and_stems_of_networks():
             x.name: x.reason for x in found if x.reason
         }
 
-    build = keras.applications
-    some, rest = masked(build.ResNet50(weights=None, input_shape=(32, 32, 3),
-                                       include_top=False))  # fmt: skip
-    assert len(some) == 48
-    assert set(rest) == {"conv1_conv"} | {
-        f"conv{i}_block1_0_conv" for i in (2, 3, 4, 5)
-    }
-    some, rest = masked(build.EfficientNetB0(weights=None, input_shape=(32, 32, 3)))
+    some, rest = masked(make_network("ResNet50", small=True, include_top=False))
+    assert len(some) == 2 * 2 * 3
+    assert set(rest) == {"conv1_conv"} | {f"conv{i}_block1_0_conv" for i in (2, 3)}
+    some, rest = masked(make_network("EfficientNetB0", small=True))
     assert {name for name in rest if "_se_" in name} == {
         name for name in rest if rest[name].startswith("it is attention")
     }
@@ -196,9 +193,7 @@ def test_attention_shortcuts_and_stems_of_networks():
 
 
 def test_convnext_with_nested_models():
-    model = keras.applications.ConvNeXtTiny(
-        weights=None, input_shape=(32, 32, 3), classes=10
-    )
+    model = make_network("ConvNeXtTiny", small=True, name="convnext_tiny")
     found = {x.name: x for x in find_groupable_layers(model)}
     stem = "convnext_tiny_stem/convnext_tiny_stem_conv"
     assert found[stem].reason.startswith("it is a stem")

@@ -1,5 +1,6 @@
 """Every notebook runs from top to bottom."""
 
+import json
 import pathlib
 
 import pytest
@@ -7,6 +8,32 @@ import pytest
 NOTEBOOKS = sorted((pathlib.Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_cells_on_few_images(path, tmp_path, monkeypatch, capsys):
+    """All cells in this process, on a tenth of the digits: no accuracy to speak of."""
+    import matplotlib.pyplot as plt
+    from sklearn import datasets
+
+    images, labels = datasets.load_digits(return_X_y=True)
+    few = images[:180], labels[:180]
+    monkeypatch.setattr(datasets, "load_digits", lambda return_X_y: few)
+    monkeypatch.chdir(tmp_path)
+    cells = [
+        "".join(cell["source"])
+        for cell in json.loads(path.read_text())["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    names = {}
+    for cell in cells:
+        exec(compile(cell, path.name, "exec"), names)
+    assert plt.get_fignums()
+    plt.close("all")
+    text = capsys.readouterr().out
+    assert len(names["x_test"]) == 36
+    assert 0 <= float(text.split("test accuracy")[-1].split()[0]) <= 1
+
+
+@pytest.mark.extra_large
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, tmp_path, monkeypatch):
     # Pictures go into the notebook, as they do for a reader.

@@ -5,6 +5,7 @@ import gc
 import keras
 import numpy as np
 import pytest
+from keras_networks import make_network
 from pruning.surgery_checks import run_surgery_test
 
 from keras_sda import applications
@@ -28,6 +29,11 @@ NETWORKS = {
     "NASNetMobile": 32,
     "ConvNeXtTiny": 32,
 }
+# Networks which Keras makes with fewer blocks too; a VGG is among those of CIFAR.
+SMALL = (
+    "ResNet50 ResNet50V2 DenseNet121 MobileNet MobileNetV3Small EfficientNetB0 "
+    "EfficientNetV2B0 ConvNeXtTiny"
+).split()
 SDA_NETWORKS = "SDAResNet SDASENet SDARes2Net SDAPyConv SDAEPSANet SDACBAM".split()
 
 
@@ -52,18 +58,16 @@ def run(model):
     )
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", NETWORKS)
 def test_keras_networks(name):
-    size = NETWORKS[name]
-    constructor = getattr(keras.applications, name)
-    run(
-        constructor(
-            weights=None,
-            input_shape=(size, size, 3),
-            classes=10,
-            classifier_activation=None,
-        )
-    )
+    run(make_network(name, size=NETWORKS[name]))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_blocks_of_keras_networks(name):
+    """The same blocks, fewer of them."""
+    run(make_network(name, small=True))
 
 
 def test_every_family_is_here():

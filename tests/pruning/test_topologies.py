@@ -25,12 +25,35 @@ INEXACT = ("pyramid_split", "depth_attention_stage")
 NOT_LOADABLE = ("layer_shared_between_models",)
 
 
+# One of a kind is exported in the quick tests, all of them in the large ones.
+EXPORTED = (
+    "residual depthwise grouped_depthwise split_res2net nested_shared shared_layers "
+    "squeeze_excite_layer depth_attention_stage flatten_dense dictionaries"
+).split()
+
+
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_mask_and_shrink_agree(name, tmp_path):
     run_surgery_test(
         TOPOLOGIES[name](),
         tmp_path=tmp_path,
         reload=name not in NOT_LOADABLE,
+        exact_macs=name not in INEXACT,
+        export=name in EXPORTED,
+    )
+
+
+def test_exported_topologies_exist():
+    assert set(EXPORTED) <= set(TOPOLOGIES)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", sorted(set(TOPOLOGIES) - set(EXPORTED)))
+def test_exports_agree(name, tmp_path):
+    run_surgery_test(
+        TOPOLOGIES[name](),
+        tmp_path=tmp_path,
+        reload=False,
         exact_macs=name not in INEXACT,
     )
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras_networks import make_network
 from search.tiny_search import tiny_network
 
 from keras_sda.applications import CIFARResNet20
@@ -21,19 +22,22 @@ from keras_sda.search import (
 from keras_sda.utils import InvalidInputError
 
 
-def test_published_numbers_of_gates():
-    """Specification of the method: ResNet50 and MobileNetV2."""
-    for name, layers_, channels, missing in (
-        ("ResNet50", 49, 22720, 4),
+@pytest.mark.parametrize(
+    ("name", "num_gates", "channels", "missing"),
+    [
+        pytest.param("ResNet50", 49, 22720, 4, marks=pytest.mark.large),
         ("MobileNetV2", 35, 9920, 17),
-    ):
-        model = getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3))
-        placed = find_gate_positions(model)
-        gates = [p for p in placed if p.gate]
-        assert len(gates) == layers_ and sum(p.num_channels for p in gates) == channels
-        assert len(placed) - len(gates) == missing
-        for position in placed:
-            assert bool(position.gate) != bool(position.reason)
+    ],
+)
+def test_published_numbers_of_gates(name, num_gates, channels, missing):
+    """Specification of the method."""
+    placed = find_gate_positions(make_network(name, classes=1000))
+    gates = [p for p in placed if p.gate]
+    assert len(gates) == num_gates
+    assert sum(p.num_channels for p in gates) == channels
+    assert len(placed) - len(gates) == missing
+    for position in placed:
+        assert bool(position.gate) != bool(position.reason)
 
 
 def block(x, filters, activation="relu", name=None, **options):

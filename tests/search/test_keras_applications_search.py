@@ -1,11 +1,11 @@
 """Gates on the networks of keras.applications, and what is derived from them."""
 
 import gc
-import inspect
 
 import keras
 import numpy as np
 import pytest
+from keras_networks import make_network
 from pruning.surgery_checks import assert_outputs_close, flat_outputs, randomize
 
 from keras_sda.layers import GatherChannels, ScatterChannels
@@ -17,23 +17,8 @@ from keras_sda.search import (
 )
 from keras_sda.utils import InvalidInputError
 
-# Families of tests/pruning with batch normalisation, at the smallest size they take.
+# Families of tests/pruning with batch normalization, at the smallest size they take.
 SIZES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
-# The deepest ones with fewer blocks of each kind: name and arguments of the function
-# that Keras makes them with.
-SMALLER = {
-    "DenseNet121": ("DenseNet", {"blocks": [3, 3, 3, 3]}),
-    "NASNetMobile": (
-        "NASNet",
-        {
-            "penultimate_filters": 1056,
-            "num_blocks": 1,
-            "stem_block_filters": 32,
-            "skip_reduction": False,
-            "default_size": 224,
-        },
-    ),
-}
 # Numbers of gates, so that a network which loses some is noticed, and a gate that
 # closes altogether, behind which a branch becomes a constant. Where no stream can
 # narrow, "joint" places the gates of "exact": one row is enough.
@@ -49,11 +34,22 @@ ROWS = [
     ("EfficientNetB0", "exact", 33, ""),
     ("EfficientNetB0", "joint", 24, "block6b_bn_gate"),
     ("EfficientNetV2B0", "exact", 43, "block5b_project_bn_gate"),
-    ("DenseNet121", "exact", 12, ""),
     ("InceptionV3", "exact", 94, ""),
     ("InceptionResNetV2", "exact", 195, ""),
     ("Xception", "exact", 36, ""),
     ("Xception", "joint", 28, "block9_sepconv2_bn_gate"),
+]
+# The same of the networks with fewer blocks of each kind.
+SMALL_ROWS = [
+    ("ResNet50", "exact", 13, "conv3_block2_2_bn_gate"),
+    ("ResNet50", "joint", 11, ""),
+    ("ResNet50V2", "exact", 8, "conv2_block2_2_bn_gate"),
+    ("DenseNet121", "exact", 5, ""),
+    ("MobileNet", "exact", 14, ""),
+    ("MobileNetV3Small", "exact", 9, "expanded_conv_3_project_bn_gate"),
+    ("MobileNetV3Small", "joint", 7, ""),
+    ("EfficientNetB0", "joint", 8, "block3b_bn_gate"),
+    ("EfficientNetV2B0", "exact", 14, "block3b_project_bn_gate"),
     ("NASNetMobile", "exact", 78, ""),
 ]
 
@@ -65,19 +61,8 @@ def clean_up():
     gc.collect()
 
 
-def build(name):
-    size = SIZES.get(name, 32)
-    function, options = getattr(keras.applications, name), {}
-    if name in SMALLER:
-        general, options = SMALLER[name]
-        function = getattr(inspect.getmodule(function), general)
-    model = function(
-        weights=None,
-        input_shape=(size, size, 3),
-        classes=10,
-        classifier_activation=None,
-        **options,
-    )
+def build(name, small=False):
+    model = make_network(name, small, SIZES.get(name, 32))
     randomize(model)
     return model
 
@@ -98,9 +83,19 @@ def close_at_random(gates, closed_gate, share=0.4):
         gate.beta.assign(1e4)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name, residual, num_gates, closed_gate", ROWS)
 def test_derived_is_gated(name, residual, num_gates, closed_gate):
-    model = build(name)
+    check_derived(build(name), residual, num_gates, closed_gate)
+
+
+@pytest.mark.parametrize("name, residual, num_gates, closed_gate", SMALL_ROWS)
+def test_derived_is_gated_for_every_block(name, residual, num_gates, closed_gate):
+    check_derived(build(name, small=True), residual, num_gates, closed_gate)
+
+
+def check_derived(model, residual, num_gates, closed_gate):
+    """Gates, closes some of them and compares what is derived with the gated model."""
     images = pixels(model)
     whole = flat_outputs(model, images)
     gated = add_channel_gates(model, residual=residual)
@@ -126,12 +121,10 @@ def test_derived_is_gated(name, residual, num_gates, closed_gate):
         assert is_own or type(layer).__module__.startswith("keras.")
 
 
-@pytest.mark.parametrize("name", ["VGG16", "ConvNeXtTiny"])
-def test_networks_without_batch_normalization(name):
+@pytest.mark.parametrize("name, small", [("VGG16", False), ("ConvNeXtTiny", True)])
+def test_networks_without_batch_normalization(name, small):
     """They can be pruned by importance, but there is no place for a gate."""
-    model = getattr(keras.applications, name)(
-        weights=None, input_shape=(32, 32, 3), classes=10
-    )
+    model = make_network(name, small)
     message = f"'{model.name}' has no BatchNormalization layer"
     for residual in ("exact", "joint"):
         with pytest.raises(InvalidInputError, match=message):
