@@ -214,6 +214,7 @@ except InvalidInputError as error:
         "HF_HOME": str(tmp_path),
         "HF_HUB_OFFLINE": offline,
         "HF_ENDPOINT": "http://127.0.0.1:9",
+        "KERAS_BACKEND": "numpy",  # starts in half the time
     }
     seconds, text = run_python(code, env=env).stdout.split(" ", 1)
     assert int(seconds) < 15

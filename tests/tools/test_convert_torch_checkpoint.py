@@ -380,7 +380,7 @@ sys.meta_path.insert(0, Blocker())
 sys.argv = {words!r}
 runpy.run_path({str(TOOL)!r}, run_name="__main__")
 """
-    result = run_python(code, check=False)
+    result = run_python(code, {"KERAS_BACKEND": "numpy"}, check=False)
     assert result.returncode == 2
     assert "pip install torch" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
