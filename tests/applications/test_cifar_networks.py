@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from test_case import infer
 
 from keras_sda import applications
 from keras_sda.analysis import profile
@@ -87,19 +88,19 @@ def test_application(name, tmp_path):
     channels = 1 if name == "LeNet" else 3
     model = constructor(classes=7, input_shape=(40, 36, channels))
     x = np.random.normal(size=(2, 40, 36, channels)).astype("f")
-    y = model.predict(x, verbose=0)
+    y = infer(model, x)
     assert y.shape == (2, 7)
     np.testing.assert_allclose(y.sum(-1), 1, atol=1e-5)
     model.save(tmp_path / "model.keras")
     model.save_weights(tmp_path / "model.weights.h5")
     reloaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(reloaded.predict(x, verbose=0), y, atol=1e-6)
+    np.testing.assert_allclose(infer(reloaded, x), y, atol=1e-6)
     again = constructor(
         classes=7,
         input_shape=(40, 36, channels),
         weights=tmp_path / "model.weights.h5",
     )
-    np.testing.assert_allclose(again.predict(x, verbose=0), y, atol=1e-6)
+    np.testing.assert_allclose(infer(again, x), y, atol=1e-6)
     body = constructor(include_top=False, pooling="avg")
     assert body.predict(x, verbose=0).shape == (2, body.output_shape[-1])
     assert body.name == model.name and "conv1" not in model.name
@@ -116,7 +117,7 @@ def test_shortcut_without_parameters():
         + [model.get_layer(name).output for name in names],
     )
     x = np.random.normal(size=(2, 33, 32, 3)).astype("f")
-    before, branch, _, total, _, last = probe.predict(x, verbose=0)
+    before, branch, _, total, _, last = infer(probe, x)
     picked = before[:, ::2, ::2]
     shortcut = np.pad(picked, ((0, 0), (0, 0), (0, 0), (8, 8)))
     assert shortcut.shape == (2, 17, 16, 32)

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 from test_case import (
     FIXTURES,
     assert_close,
+    infer,
     load_golden,
     run_application_test,
     to_hwio,
@@ -102,7 +103,7 @@ def test_golden_stage(name):
     sums = keras.Model(inputs, outputs).get_layer("stage1_sda").input
     model = keras.Model(inputs, [outputs, *sums])
     fill(model, arrays, config["blocks"])
-    output, *sums = model.predict(x, verbose=0)
+    output, *sums = infer(model, x)
     for k, z in enumerate(sums):
         assert_close(z, to_nhwc(arrays[f"block{k}_preact"]), name=f"block {k}")
     assert_close(output, to_nhwc(arrays["output"]), name="output")

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from test_case import assert_close, load_golden, run_application_test, to_hwio
+from test_case import assert_close, infer, load_golden, run_application_test, to_hwio
 from test_case import to_nhwc as nhwc
 
 from keras_sda import applications
@@ -54,7 +54,7 @@ def test_golden_stage(name):
     ]
     model = keras.Model(inputs, [outputs, *sums])
     fill_stage(model, arrays, config["blocks"], "", "stage1")
-    output, *sums = model.predict(x, verbose=0)
+    output, *sums = infer(model, x)
     for k, z in enumerate(sums):
         assert_close(z, nhwc(arrays[f"block{k}_preact"]), name=f"block {k}")
     attention = model.get_layer("stage1_sda").compute_attention(sums)
@@ -86,7 +86,7 @@ def test_golden_network():
     probe = keras.Model(
         model.input, [model.get_layer(n).output for n in names] + [model.output]
     )
-    *maps, pooled, logits = probe.predict(x, verbose=0)
+    *maps, pooled, logits = infer(probe, x)
     assert_close(maps[0], nhwc(arrays["stem_output"]), name="stem")
     for s in range(1, 5):
         assert_close(maps[s], nhwc(arrays[f"stage{s}_output"]), name=f"stage {s}")

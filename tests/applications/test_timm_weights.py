@@ -8,7 +8,7 @@ import pytest
 from absl import logging
 from applications.timm_checkpoints import checkpoint, reference
 from safetensors.numpy import save_file
-from test_case import to_nhwc
+from test_case import infer, to_nhwc
 
 from keras_sda import applications
 from keras_sda.layers import SelectiveDepthAttention
@@ -61,12 +61,12 @@ def test_resnet50_agrees_with_keras_hub(resnet50_folder, monkeypatch):
 
     theirs = keras_hub.models.ResNetBackbone.from_preset(str(resnet50_folder))
     images = to_nhwc(random_images(2, 64))
-    expected = theirs.predict(images, verbose=0)
+    expected = infer(theirs, images)
     options = {"include_top": False, "input_shape": (64, 64, 3)}
     plain = applications.SDAResNet50(
         weights=resnet50_folder / "model.safetensors", depth_attention=False, **options
     )
-    features = plain.predict(images, verbose=0)
+    features = infer(plain, images)
     assert np.abs(features - expected).max() < 1e-4
 
     asked = []
@@ -79,7 +79,7 @@ def test_resnet50_agrees_with_keras_hub(resnet50_folder, monkeypatch):
     model = applications.SDAResNet50(weights="imagenet", pooling="avg", **options)
     assert asked[0]["repo_id"] == "timm/resnet50.a1_in1k"
     assert asked[0]["filename"] == "model.safetensors"
-    vector, pooled = model.predict(images, verbose=0), expected.mean((1, 2))
+    vector, pooled = infer(model, images), expected.mean((1, 2))
     assert np.abs(vector - pooled).max() < 1e-2 * np.abs(pooled).max()
 
 
@@ -94,7 +94,7 @@ def test_trunk_agrees_with_the_reference(family, small_files):
     probe = keras.Model(
         model.input, [model.get_layer("stage4_block1_out").output, model.output]
     )
-    ours, ours_logits = probe.predict(to_nhwc(images), verbose=0)
+    ours, ours_logits = infer(probe, to_nhwc(images))
     assert np.abs(ours - to_nhwc(features)).max() < 1e-4
     assert np.abs(ours_logits - logits).max() < 1e-4
 
@@ -105,7 +105,7 @@ def test_depth_attention_starts_as_the_trunk(family, small_files):
     images = random_images(8, 64)
     _, logits = reference(tensors, images, SMALL, family)
     model = small_model(family, weights=path, classifier_activation=None)
-    ours = model.predict(to_nhwc(images), verbose=0)
+    ours = infer(model, to_nhwc(images))
     assert np.abs(ours - logits).max() < 1e-3
     np.testing.assert_array_equal(ours.argmax(-1), logits.argmax(-1))
     attention = model.get_layer("stage2_sda")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 from keras_networks import make_network
+from test_case import infer
 
 from keras_sda.applications import SDAResNet20
 from keras_sda.depth import attach
@@ -109,7 +110,7 @@ def attentions(model):
 
 
 def logits(model, images):
-    return model.predict(images, batch_size=8, verbose=0)
+    return infer(model, images)
 
 
 def adapt(model, images):

@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 from export import load_client
+from test_case import infer
 
 from keras_sda.export import export_saved_model
 from keras_sda.export.check_no_xla import check_no_xla_functions
@@ -191,7 +192,7 @@ def with_telling_outputs(model, preprocessing="none"):
     for layer, momentum in zip(normalizations, momenta, strict=True):
         layer.momentum = momentum
     last = model.layers[-1]
-    features = keras.Model(model.input, last.input).predict(images, verbose=0)
+    features = infer(keras.Model(model.input, last.input), images)
     kernel = np.random.default_rng(4).normal(size=last.kernel.shape)
     logits = features @ kernel
     kernel = 2 * kernel / logits.std(axis=0)
@@ -250,7 +251,7 @@ def _calls(model, folder, preprocessing):
 
 
 def _keras_probabilities(model, inputs, logits):
-    outputs = model.predict(inputs, verbose=0).astype("float32")
+    outputs = infer(model, inputs).astype("float32")
     if logits:
         outputs = np.exp(outputs - outputs.max(-1, keepdims=True))
         outputs = outputs / outputs.sum(-1, keepdims=True)

@@ -19,6 +19,7 @@ from keras_sda.utils import InvalidInputError
 
 # Families of tests/pruning with batch normalization, at the smallest size they take.
 SIZES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
+LARGE = pytest.mark.large
 # Numbers of gates, so that a network which loses some is noticed, and a gate that
 # closes altogether, behind which a branch becomes a constant. Where no stream can
 # narrow, "joint" places the gates of "exact": one row is enough.
@@ -50,7 +51,6 @@ SMALL_ROWS = [
     ("MobileNetV3Small", "joint", 7, ""),
     ("EfficientNetB0", "joint", 8, "block3b_bn_gate"),
     ("EfficientNetV2B0", "exact", 14, "block3b_project_bn_gate"),
-    ("NASNetMobile", "exact", 78, ""),
 ]
 
 
@@ -89,7 +89,10 @@ def test_derived_is_gated(name, residual, num_gates, closed_gate):
     check_derived(build(name), residual, num_gates, closed_gate)
 
 
-@pytest.mark.parametrize("name, residual, num_gates, closed_gate", SMALL_ROWS)
+@pytest.mark.parametrize(
+    "name, residual, num_gates, closed_gate",
+    [*SMALL_ROWS, pytest.param("NASNetMobile", "exact", 78, "", marks=LARGE)],
+)
 def test_derived_is_gated_for_every_block(name, residual, num_gates, closed_gate):
     check_derived(build(name, small=True), residual, num_gates, closed_gate)
 
