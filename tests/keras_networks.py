@@ -65,12 +65,12 @@ _SMALL = {
         **options,
     ),
     "ConvNeXtTiny": lambda module, **options: module.ConvNeXt(
-        [1, 1, 2, 1], [8, 8, 16, 16], **options
+        [1, 1, 2, 1], [24, 24, 32, 32], **options
     ),
 }
 
 
-def make_network(name, small=False, size=32, classes=10, **options):
+def make_network(name, /, small=False, size=32, classes=10, **options):
     """Returns a network of keras.applications that gives logits, with random weights.
 
     Args:

@@ -25,7 +25,7 @@ NETWORKS = {
 }
 # The same with fewer blocks of each kind.
 SMALL = {
-    "ResNet50": ("auto", {}),
+    "ResNet50": ("lists", {}),
     "DenseNet121": ("lists", {"num_groups": 2}),
     "MobileNetV3Small": ("lists", {"num_groups": 2}),
     "EfficientNetB0": ("grouped", {"balance": "disjoint", "dense_rate": 0.0}),

@@ -104,6 +104,9 @@ def randomize(model, seed=1):
                 fan_in = max(np.prod(shape[:-2]), 1)
             value = generator.normal(0, 1.2 / np.sqrt(fan_in), shape)
         variable.assign(value)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with a copy of its weights
 
 
 def random_inputs(model, seed=2, batch_size=2):
