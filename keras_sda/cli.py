@@ -150,6 +150,7 @@ def _add_evaluate(commands):
     parser.add_argument("--download", action="store_true", help="As in train.")
     parser.add_argument("--batch_size", type=int, default=128, metavar="N")
     parser.add_argument("--strict", action="store_true", help="As in train.")
+    _add_activation(parser)
     parser.add_argument("--json", action="store_true", help="Print JSON.")
 
 
@@ -163,6 +164,7 @@ def _evaluate(options):
         batch_size=options.batch_size,
         download=options.download,
         strict=options.strict,
+        activation=options.activation,
     )
     if options.json:
         _show(json.dumps(metrics, indent=2))
@@ -170,6 +172,15 @@ def _evaluate(options):
     for name, value in metrics.items():
         _show(f"{name:20} {value:.4f}" if isinstance(value, float) else
               f"{name:20} {value}")  # fmt: skip
+
+
+def _add_activation(parser):
+    parser.add_argument(
+        "--activation",
+        choices=("softmax", "sigmoid", "none"),
+        help="What turns the outputs of the model into probabilities, where it does "
+        "not show it: softmax, sigmoid, or none (they are probabilities).",
+    )
 
 
 def _add_export(commands):
@@ -196,8 +207,9 @@ def _add_export(commands):
         metavar="NAME",
         help="What the model still needs: none (it scales pixels itself), imagenet "
         "(networks of this package), tf or caffe (some of keras.applications), or auto "
-        "(look at the model). Default: auto.",
+        "(as documented for its network, or its layers tell). Default: auto.",
     )
+    _add_activation(parser)
     parser.add_argument(
         "--top_k", type=int, default=5, metavar="N", help="Classes named. Default: 5."
     )
@@ -239,6 +251,7 @@ def _export(options):
         options.output,
         labels=labels,
         preprocessing=options.preprocessing,
+        activation=options.activation,
         version=options.version,
         top_k=options.top_k,
         fold=options.fold,

@@ -13,7 +13,13 @@ from keras_sda.depth.find_stages import (
     is_residual_addition,
     no_stage_error,
 )
-from keras_sda.graph import ModelGraph, as_functional, clone_edited, uncompiled
+from keras_sda.graph import (
+    ModelGraph,
+    as_functional,
+    clone_edited,
+    uncompiled,
+    unwrapped,
+)
 from keras_sda.layers import SelectiveDepthAttention
 from keras_sda.utils import InvalidInputError
 
@@ -75,6 +81,7 @@ def attach(
         raise InvalidInputError(
             f"`start` must be 'last' or 'uniform'. Received: start={start!r}."
         )
+    model = unwrapped(model)
     graph = ModelGraph(model)
     if isinstance(stages, str):
         if stages != "auto":

@@ -4,6 +4,7 @@ from keras_sda.export.export_saved_model import export_saved_model
 from keras_sda.export.fold_batch_normalization import fold_batch_normalization
 from keras_sda.export.format_predictions import format_predictions
 from keras_sda.export.predict import predict
+from keras_sda.export.rename_for_tensorflow import rename_for_tensorflow
 from keras_sda.export.separate_shared_relus import separate_shared_relus
 from keras_sda.export.split_groups import split_groups
 from keras_sda.export.to_float32 import to_float32
@@ -13,6 +14,7 @@ __all__ = [
     "fold_batch_normalization",
     "format_predictions",
     "predict",
+    "rename_for_tensorflow",
     "separate_shared_relus",
     "split_groups",
     "to_float32",

@@ -10,11 +10,12 @@ import keras
 import numpy as np
 from absl import logging
 
+from keras_sda.applications.pixel_scaling import find_family
 from keras_sda.export.check_no_xla import check_no_xla_functions, check_no_xla_layers
-from keras_sda.export.ends_in_probabilities import ends_in_probabilities
 from keras_sda.export.fold_batch_normalization import fold_batch_normalization
 from keras_sda.export.preprocess_for_serving import preprocess_for_serving
 from keras_sda.export.read_labels import read_labels
+from keras_sda.export.rename_for_tensorflow import rename_for_tensorflow
 from keras_sda.export.replace_grouped_convolutions import (
     replace_grouped_convolutions,
 )
@@ -22,7 +23,7 @@ from keras_sda.export.separate_shared_relus import separate_shared_relus
 from keras_sda.export.serving_module import serving_module
 from keras_sda.export.split_groups import split_groups
 from keras_sda.export.to_float32 import to_float32
-from keras_sda.graph import uncompiled
+from keras_sda.graph import find_head, uncompiled
 from keras_sda.utils import InvalidInputError
 
 
@@ -38,6 +39,7 @@ def export_saved_model(
     portable: bool = False,
     name: str | None = None,
     overwrite: bool = False,
+    activation: str | None = None,
 ) -> pathlib.Path:
     """Exports an image classifier so that it runs without Keras and this package.
 
@@ -56,17 +58,27 @@ def export_saved_model(
     `(batch, top_k)`, best first, and their `scores` float32 `(batch, top_k)`.
     The label names also lie in `assets/labels.txt`.
 
+    One sigmoid unit stands for two classes: `probabilities` is `(batch, 1)`, the
+    probability of the second label; `classes` and `scores` rank both labels. With
+    several sigmoid units every label has a probability of its own.
+
+    Other models (features, detection, several outputs): `model.export(path)` of Keras,
+    after `fold_batch_normalization`, `split_groups` and `to_float32` of
+    `keras_sda.export` as wanted.
+
     Args:
         model: Functional or sequential model, one input `(None, height, width,
-            channels)`, one output `(None, classes)`. Logits get a softmax.
+            channels)`, one output `(None, classes)`. Logits get the softmax or sigmoid
+            that its loss names, if it is compiled (see `activation`).
         output_dir: Folder of the model; the version folder is written inside.
         labels: Names of the classes, a list or a text file with one per line.
-            Defaults to `None`: `class_0`, `class_1` and so on.
+            Two for a model of one sigmoid unit. Defaults to `None`: `class_0`,
+            `class_1` and so on.
         preprocessing: What lies between pixels 0..255 and the model: `"none"`,
             `"imagenet"` (networks of this package), `"tf"` or `"caffe"` (some of
             `keras.applications`), or `"auto"`: "none" where the model starts with
-            `Rescaling` or `Normalization`, "imagenet" for a network of this package.
-            Defaults to `"auto"`.
+            `Rescaling`, `Normalization` or the like, else what is documented for the
+            networks of this package and of `keras.applications`. Defaults to `"auto"`.
         version: Integer from 1. Defaults to `None`: one above the highest there.
         top_k: Most classes to return. Defaults to `5`.
         fold: Whether batch normalization is merged into the layers before it (see
@@ -78,13 +90,18 @@ def export_saved_model(
             to `False`: the form that was fastest and right on this machine.
         name: Folder between `output_dir` and the version. Defaults to `None`: none.
         overwrite: Whether an existing `version` is replaced. Defaults to `False`.
+        activation: What turns the outputs into probabilities, where the model does
+            not show it: `"softmax"` (one class per image), `"sigmoid"` (one unit for
+            two classes, or several labels per image) or `"none"`: they are
+            probabilities. Defaults to `None`: as the end of the model and its loss say.
 
     Returns:
         `pathlib.Path` of the version folder. It appears complete or not at all.
 
     Raises:
-        InvalidInputError: An argument does not fit the model, the version exists, or
-            the model holds a layer that TensorFlow compiles with XLA.
+        InvalidInputError: An argument does not fit the model, what its outputs mean
+            cannot be known, the version exists, or the model holds a layer that
+            TensorFlow compiles with XLA.
         OSError: The folder cannot be written.
 
     Example:
@@ -98,13 +115,14 @@ def export_saved_model(
     '1'
     """
     _check_backend()
-    model = _without_lists(uncompiled(model))
-    image_shape, num_classes = _check_shapes(model)
-    labels = read_labels(labels, num_classes)
+    given, model = model, _without_lists(rename_for_tensorflow(model))
+    image_shape = _check_shapes(model)
     preprocess = preprocess_for_serving(model, preprocessing, image_shape[-1])
     _check_number("top_k", top_k)
     model = replace_grouped_convolutions(model)
     check_no_xla_layers(model)
+    head = find_head(given, activation, default=_usual_head(model))
+    labels = read_labels(labels, head.num_classes, head.task == "binary")
     folder = pathlib.Path(output_dir, name or "")
     target = _target(folder, version, overwrite)
     if float32 and _is_reduced(model):
@@ -121,8 +139,8 @@ def export_saved_model(
         image_shape,
         labels,
         preprocess,
-        ends_in_probabilities(model),
-        min(top_k, num_classes),
+        head,
+        min(top_k, head.num_classes),
     )
     if "serve_bytes" not in signatures:
         logging.warning(
@@ -155,11 +173,17 @@ def _check_number(name, value):
         )
 
 
+def _usual_head(model):
+    """Networks with a name in keras.applications or here have a softmax by default."""
+    return None if find_family(model) is None else "softmax"
+
+
 def _without_lists(model):
     """A model over single tensors where it was built on lists of one."""
     if len(model.inputs) == len(model.outputs) == 1:
+        model = uncompiled(model)
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    return model
+    return uncompiled(model)
 
 
 def _check_shapes(model):
@@ -180,9 +204,11 @@ def _check_shapes(model):
         raise InvalidInputError(
             "`model` must be a classifier with one output (None, classes). Received: "
             f"model {model.name!r} with outputs {outputs}. Build it with "
-            "include_top=True, or add pooling and a Dense layer."
+            "include_top=True, or add pooling and a Dense layer. For models that are "
+            "no classifiers use model.export(path) of Keras, after keras_sda.export."
+            "fold_batch_normalization(model)."
         )
-    return inputs[0][1:], outputs[0][1]
+    return inputs[0][1:]
 
 
 def _is_reduced(model):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_sda.graph import clone_edited, uncompiled
+from keras_sda.graph import clone_edited, uncompiled, unwrapped
 from keras_sda.graph.consumers import consumers
 from keras_sda.layers.grouped_conv2d import GroupedConv2D
 from keras_sda.layers.packed_conv2d import PackedConv2D
@@ -66,6 +66,10 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
     Source: the identity is given by Jacob et al., arXiv 1712.05877, section 3.2.
     """
+    return _fold(unwrapped(model))
+
+
+def _fold(model):
     model = uncompiled(model)
     uses = consumers(model)
     folds, skip = {}, set()
@@ -86,9 +90,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
     def clone_nested(nested):
         # Called with training=True, its normalization works on batch statistics.
-        return (_clone if uses[nested.name].training else fold_batch_normalization)(
-            nested
-        )
+        return (_clone if uses[nested.name].training else _fold)(nested)
 
     return clone_edited(
         model,

@@ -71,6 +71,9 @@ def predict(
         batch = files[start : start + _BATCH_SIZE]
         data = tf.constant([_read_image(tf, file) for file in batch])
         probabilities = signature(image_bytes=data)["probabilities"].numpy()
+        if probabilities.shape[1] == 1 and len(labels) == 2:
+            # One unit: the probability of the second label.
+            probabilities = np.concatenate([1 - probabilities, probabilities], 1)
         for file, row in zip(batch, probabilities, strict=True):
             best = np.argsort(-row, kind="stable")[:top_k]
             top = [{"class": labels[i], "score": float(row[i])} for i in best]

@@ -4,13 +4,10 @@ from collections.abc import Callable
 
 import keras
 
-from keras_sda.graph.as_functional import as_functional
-from keras_sda.graph.consumers import consumers
+from keras_sda.applications.pixel_scaling import MODES, PixelScaling
 from keras_sda.utils import InvalidInputError
 
-# Our name -> that of keras.applications.imagenet_utils.
-_MODES = {"imagenet": "torch", "tf": "tf", "caffe": "caffe"}
-_CHOICES = ("auto", "none", *_MODES)
+_CHOICES = ("auto", *MODES)
 
 
 def preprocess_for_serving(
@@ -25,9 +22,9 @@ def preprocess_for_serving(
         preprocessing: `"none"`: the model takes 0..255. `"imagenet"`: scale to 0..1,
             subtract the ImageNet mean and divide by its deviation (mode "torch" of
             Keras), as the networks of this package expect. `"tf"` and `"caffe"`: as
-            some networks of `keras.applications` expect. `"auto"`: "none" where the
-            first layer is `Rescaling` or `Normalization`, "imagenet" for a network of
-            this package.
+            some networks of `keras.applications` expect. `"auto"`: as
+            `applications.pixel_scaling` has it for the networks of `keras.applications`
+            and of this package, "none" where the model scales pixels itself.
         channels: Number of channels of the model.
 
     Returns:
@@ -52,43 +49,25 @@ def preprocess_for_serving(
             f"`preprocessing` must be one of {_CHOICES}. "
             f"Received: preprocessing={preprocessing!r}."
         )
-    if preprocessing == "none":
-        return lambda images: images
     if preprocessing == "auto":
-        if _scales_itself(model):
-            return lambda images: images
-        if not _is_ours(model) and channels == 3:
+        scaling = PixelScaling.of_model(model, channels)
+        if scaling is None:
             raise InvalidInputError(
-                f"`preprocessing` 'auto' cannot tell what model {model.name!r} "
-                "expects: it does not start with Rescaling or Normalization and is no "
-                "network of this package. Give 'none' (it takes 0..255), 'imagenet', "
-                "'tf' (such as MobileNetV2) or 'caffe' (such as ResNet50 of "
-                "keras.applications)."
+                f"`preprocessing` 'auto' cannot tell what model {model.name!r} with "
+                f"{channels} channel(s) expects: it does not start with Rescaling or "
+                "Normalization, and is no network of this package or of "
+                "keras.applications. Give preprocessing='none' (it takes 0..255), "
+                "'imagenet' (as the networks of this package), 'tf' (such as "
+                "MobileNetV2) or 'caffe' (such as ResNet50 of keras.applications); or "
+                "start the model with keras.layers.Rescaling."
             )
-        preprocessing = "imagenet"
-    if channels != 3:
+    else:
+        scaling = PixelScaling(preprocessing)
+    if channels != 3 and scaling.mode in ("imagenet", "caffe"):
         raise InvalidInputError(
             f"`preprocessing={preprocessing!r}` means the scaling of ImageNet, "
-            f"which needs 3 channels; model {model.name!r} has {channels} and does not "
-            "start with Rescaling or Normalization. Give preprocessing='none' if it "
-            "takes values 0..255, or start the model with keras.layers.Rescaling."
+            f"which needs 3 channels; model {model.name!r} has {channels}. Give "
+            "preprocessing='none' if it takes values 0..255, 'tf' if it takes -1..1, "
+            "or start the model with keras.layers.Rescaling."
         )
-    return lambda images: keras.applications.imagenet_utils.preprocess_input(
-        images, data_format="channels_last", mode=_MODES[preprocessing]
-    )
-
-
-def _is_ours(model):
-    names = {layer.name for layer in as_functional(model).layers}
-    return {"stem_conv", "stage1_block1_conv1"} <= names
-
-
-def _scales_itself(model):
-    uses = consumers(as_functional(model))
-    start = next(iter(uses.values()))
-    if start.only_consumer is None:
-        return False
-    first = uses[start.only_consumer].layer
-    if isinstance(first, (keras.layers.Rescaling, keras.layers.Normalization)):
-        return True
-    return isinstance(first, keras.Model) and _scales_itself(first)
+    return scaling

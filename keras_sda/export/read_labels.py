@@ -8,16 +8,19 @@ from keras_sda.utils import InvalidInputError
 
 
 def read_labels(
-    labels: Sequence[str] | str | os.PathLike | None, num_classes: int
+    labels: Sequence[str] | str | os.PathLike | None,
+    num_classes: int,
+    one_unit: bool = False,
 ) -> list[str]:
-    """Returns one label name per output of the model.
+    """Returns one label name per class of the model.
 
     Use it wherever the user may give labels as a list or as a file.
 
     Args:
         labels: Names in the order of the outputs, or the path of a UTF-8 text file
             with one name per line, or `None` for `class_0`, `class_1` and so on.
-        num_classes: Number of outputs of the model.
+        num_classes: Number of classes of the model.
+        one_unit: Whether one sigmoid unit stands for two classes. Defaults to `False`.
 
     Returns:
         List of `num_classes` strings.
@@ -40,9 +43,15 @@ def read_labels(
         labels = _read_lines(labels)
     labels = [str(label) for label in labels]
     if len(labels) != num_classes:
+        outputs = f"{num_classes} outputs. Give one name per output, in their order."
+        if one_unit:
+            outputs = (
+                "one sigmoid unit, which stands for two classes. Give two names: that "
+                "of an output near 0, then that of an output near 1."
+            )
         raise InvalidInputError(
             f"`labels` ({source}) holds {len(labels)} names, but the model has "
-            f"{num_classes} outputs. Give one name per output, in their order."
+            f"{outputs}"
         )
     for index, label in enumerate(labels):
         if not label.strip() or len(label.splitlines()) != 1:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
+from keras_sda.graph import Head
 from keras_sda.training.decode_image import decode_image
 from keras_sda.training.resize_images import resize_images
 
@@ -16,7 +17,7 @@ def serving_module(
     image_shape: tuple[int, int, int],
     labels: Sequence[str],
     preprocess: Callable,
-    is_probability: bool,
+    head: Head,
     top_k: int,
 ):
     """Builds a `tf.Module` and its signatures from a classifier.
@@ -31,8 +32,8 @@ def serving_module(
         image_shape: `(height, width, channels)` of its input.
         labels: Names of the classes.
         preprocess: Function from 0..255 float images to the input of the model.
-        is_probability: Whether the model ends in probabilities; else a softmax is
-            added.
+        head: What its outputs mean; logits get the softmax or sigmoid that is missing.
+            One unit is the probability of the second label.
         top_k: Number of classes in `classes` and `scores`.
 
     Returns:
@@ -48,13 +49,16 @@ def serving_module(
     def signature(spec):
         return tf.function(input_signature=[spec], autograph=False)
 
-    compute_probabilities = _probabilities(tf, model, is_probability, module)
+    compute_probabilities = _probabilities(tf, model, head, module)
 
     # One function for all signatures, so that constants are stored once.
     @signature(batch)
     def classify(images):
         probabilities = compute_probabilities(images)
-        scores, indices = tf.math.top_k(probabilities, k=top_k)
+        ranked = probabilities
+        if head.task == "binary":
+            ranked = tf.concat([1 - probabilities, probabilities], axis=-1)
+        scores, indices = tf.math.top_k(ranked, k=top_k)
         return {
             "probabilities": probabilities,
             "classes": tf.gather(tf.constant(list(labels)), indices),
@@ -87,7 +91,7 @@ def serving_module(
     return module, signatures
 
 
-def _probabilities(tf, model, is_probability, module):
+def _probabilities(tf, model, head, module):
     """The function from float images to float32 probabilities."""
     variables = [*model.trainable_variables, *model.non_trainable_variables]
     constants = [keras.ops.convert_to_numpy(v) for v in variables]
@@ -104,7 +108,6 @@ def _probabilities(tf, model, is_probability, module):
             outputs, _ = model.stateless_call(
                 values[:num_trainable], values[num_trainable:], images, training=False
             )
-        outputs = tf.cast(outputs, "float32")
-        return outputs if is_probability else tf.nn.softmax(outputs)
+        return head.probabilities(outputs)
 
     return compute

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sda.graph import clone_edited, uncompiled
+from keras_sda.graph import clone_edited, uncompiled, unwrapped
 from keras_sda.layers import (
     GroupedConv2D,
     PyramidalConv2D,
@@ -44,4 +44,7 @@ def split_groups(model: keras.Model) -> keras.Model:
             return {**config, "implementation": "split"}
         return config
 
-    return clone_edited(uncompiled(model), edit, clone_nested=split_groups)
+    def copy(model):
+        return clone_edited(uncompiled(model), edit, clone_nested=copy)
+
+    return copy(unwrapped(model))

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sda.graph import clone_edited, uncompiled
+from keras_sda.graph import clone_edited, uncompiled, unwrapped
 
 _REDUCED = ("mixed_bfloat16", "mixed_float16", "bfloat16", "float16")
 
@@ -31,11 +31,15 @@ def to_float32(model: keras.Model) -> keras.Model:
     >>> to_float32(model).layers[-1].compute_dtype
     'float32'
     """
-    return clone_edited(
-        uncompiled(model),
-        edit=lambda layer, config: _float32_config(config),
-        clone_nested=to_float32,
-    )
+
+    def copy(model):
+        return clone_edited(
+            uncompiled(model),
+            edit=lambda layer, config: _float32_config(config),
+            clone_nested=copy,
+        )
+
+    return copy(unwrapped(model))
 
 
 def _float32_config(config):

@@ -10,6 +10,7 @@ from keras_sda.graph.channel_trace import ChannelStep, ChannelTrace
 from keras_sda.graph.channels import Channels
 from keras_sda.graph.clone_edited import clone_edited, uncompiled
 from keras_sda.graph.convolutions import CONVOLUTIONS
+from keras_sda.graph.find_head import Head, find_head
 from keras_sda.graph.input_specs import input_specs
 from keras_sda.graph.layer_call import LayerCall
 from keras_sda.graph.layer_calls import layer_calls
@@ -18,6 +19,7 @@ from keras_sda.graph.permute_channels import permute_channels
 from keras_sda.graph.rebuild import rebuild
 from keras_sda.graph.remove_channels import remove_channels
 from keras_sda.graph.shortcut_convolutions import shortcut_convolutions
+from keras_sda.graph.unwrapped import unwrapped
 
 __all__ = [
     "CONVOLUTIONS",
@@ -29,12 +31,14 @@ __all__ = [
     "Channels",
     "GraphNode",
     "GroupPart",
+    "Head",
     "LayerCall",
     "ModelGraph",
     "Untouchable",
     "as_functional",
     "attention_projections",
     "clone_edited",
+    "find_head",
     "input_specs",
     "layer_calls",
     "permute_channels",
@@ -43,4 +47,5 @@ __all__ = [
     "remove_channels",
     "shortcut_convolutions",
     "uncompiled",
+    "unwrapped",
 ]

@@ -17,6 +17,7 @@ from keras_sda.graph.kept import Kept
 from keras_sda.graph.layer_channels import LayerChannels
 from keras_sda.graph.model_graph import ModelGraph
 from keras_sda.graph.unit_table import UnitTable
+from keras_sda.graph.unwrapped import unwrapped
 from keras_sda.graph.wrapped_call import distributed_model
 from keras_sda.utils import InvalidInputError
 
@@ -84,7 +85,7 @@ class ChannelGraph:
     """
 
     def __init__(self, model: keras.Model, input_shape: Any = None):
-        self.model = as_functional(model)
+        self.model = as_functional(unwrapped(model))
         self.input_shape = input_shape
         self.units = UnitTable()
         self.layers: dict[str, LayerChannels] = {}

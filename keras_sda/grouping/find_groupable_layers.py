@@ -10,6 +10,7 @@ from keras_sda.graph import (
     ModelGraph,
     as_functional,
     shortcut_convolutions,
+    unwrapped,
 )
 from keras_sda.layers import SelfGroupedConv2D, SelfGroupedDense
 from keras_sda.utils import InvalidInputError
@@ -81,7 +82,7 @@ def find_groupable_layers(
     Source: arXiv 2009.13803, the layers that the authors' code masks.
     """
     found: dict[int, GroupableLayer] = {}
-    graph = as_functional(model)
+    graph = as_functional(unwrapped(model))
     _walk(graph, "", [False] * len(graph.inputs), found)
     entries = list(found.values())
     excluded = _named(entries, exclude, "exclude")

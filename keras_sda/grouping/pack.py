@@ -7,7 +7,13 @@ import keras
 from absl import logging
 
 from keras_sda.analysis import compare_latency
-from keras_sda.graph import ChannelGraph, clone_edited, layer_calls, uncompiled
+from keras_sda.graph import (
+    ChannelGraph,
+    clone_edited,
+    layer_calls,
+    uncompiled,
+    unwrapped,
+)
 from keras_sda.grouping.order_channels import order_channels
 from keras_sda.grouping.packed_forms import PackedForm, packed_forms
 from keras_sda.grouping.packing_report import PackedLayer, PackingReport
@@ -88,6 +94,7 @@ def pack(
     The authors' code masks; packing is ours.
     """
     _check(form, batch_size, num_runs)
+    model = unwrapped(model)
     names = _masked_layers(model)
     trimmed, unread = trim_unread(model)
     timer = FormTimer(batch_size, num_runs)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from absl import logging
 
-from keras_sda.graph import as_functional
+from keras_sda.graph import as_functional, unwrapped
 from keras_sda.grouping.check_rates import check_rates
 from keras_sda.grouping.disjoint_groups import disjoint_groups
 from keras_sda.grouping.find_groupable_layers import find_groupable_layers
@@ -108,7 +108,7 @@ def self_group(
     Source: arXiv 2009.13803 (Neural Networks 132, 2020).
     """
     _check(conv_rate, dense_rate, num_groups, regroup, steps, balance)
-    graph = as_functional(model)
+    graph = as_functional(unwrapped(model))
     entries = find_groupable_layers(graph, layers, exclude)
     rates = {"conv": float(conv_rate), "dense": float(dense_rate)}
     labels = _by_layer(labels, entries, "labels")

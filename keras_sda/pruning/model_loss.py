@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.graph.find_head import check_loss
 from keras_sda.utils import InvalidInputError
 
 
@@ -21,7 +22,8 @@ class ModelLoss:
             name. Defaults to the loss that the model was compiled with.
 
     Raises:
-        InvalidInputError: There is no loss, or it is unknown.
+        InvalidInputError: There is no loss, it is unknown, or it takes probabilities
+            where the model gives logits.
 
     Example:
 
@@ -59,6 +61,8 @@ class ModelLoss:
             )
         self._names = names
         self._losses = [_get(entry) for entry in loss]
+        for index, entry in enumerate(self._losses):
+            check_loss(model, entry, index)
 
     def targets(self, targets: Any) -> list[np.ndarray | None]:
         """Targets of every output, in the form that its loss takes.

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import keras
 from absl import logging
 
-from keras_sda.graph import as_functional, clone_edited, uncompiled
+from keras_sda.graph import as_functional, clone_edited, uncompiled, unwrapped
 from keras_sda.layers import ScaledSigmoidGate
 from keras_sda.search.find_gate_positions import find_gate_positions
 from keras_sda.search.prepared_model import copy_nested
@@ -51,6 +51,7 @@ def add_channel_gates(
 
     Source: arXiv 2103.02126 (Pattern Recognition 126, 2022), the channel gates.
     """
+    model = unwrapped(model)
     positions = find_gate_positions(model, where, exclude, residual)
     graph = as_functional(model)
     _check_any(graph, positions)

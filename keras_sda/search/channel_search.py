@@ -47,9 +47,9 @@ class ChannelSearch:
     Args:
         gated: A model with gates. The stages train it in place.
         folder: Gets backups, logs and pictures; `None` (default) keeps nothing.
-        loss: A Keras loss. Defaults to `None`: cross-entropy for the classes that the
-            model returns, as probabilities or logits, and for labels as numbers or
-            one-hot, as the data have them.
+        loss: A Keras loss. Defaults to `None`: the cross-entropy that fits the end of
+            the model (softmax, sigmoid, or logits of what the targets are) and labels
+            as numbers, one-hot or several per sample, as the data have them.
         metrics: Metrics of `compile`. Defaults to `("accuracy",)`.
         input_shape: Shape of one sample for counting; needed where the model leaves it
             open. Defaults to `None`.
@@ -63,8 +63,8 @@ class ChannelSearch:
         result: What `derive` returned last.
 
     Raises:
-        InvalidInputError: The model has no gates, or does not return classes and no
-            `loss` is given.
+        InvalidInputError: The model has no gates, or no `loss` is given and the model
+            does not return classes or does not show what its outputs mean.
 
     Data of all stages: `(inputs, targets)` arrays, batched and shuffled here; anything
     else that `model.fit` takes, such as a `tf.data.Dataset`, which should give the
@@ -366,7 +366,7 @@ class ChannelSearch:
 
     def _run(self, stage, model, data, epochs, optimizer, options, more_callbacks=None):
         with self._scope():
-            loss = default_loss(model, data) if self._loss is None else self._loss
+            loss = self._loss or default_loss(self.gated, data)
             return train_stage(
                 stage, model, data, epochs, optimizer, loss, self._metrics,
                 self._seed, more_callbacks, **options,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 import keras
 import numpy as np
 
-from keras_sda.graph import ChannelTrace, ModelGraph, as_functional
+from keras_sda.graph import ChannelTrace, ModelGraph, as_functional, unwrapped
 from keras_sda.graph.convolutions import CONVOLUTIONS
 from keras_sda.graph.shortcut_convolutions import shortcut_convolutions
 from keras_sda.search.prepared_model import prepared_model
@@ -90,7 +90,7 @@ def find_gate_positions(
         raise InvalidInputError(
             f"`exclude` must be a list of layer names. Received: exclude={exclude!r}."
         )
-    graph = as_functional(model)
+    graph = as_functional(unwrapped(model))
     _refuse_gates(graph)
     named = _named(where, exclude, graph)
     if residual == "exact":

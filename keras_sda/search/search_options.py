@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.graph import as_functional
+from keras_sda.graph import find_head
 from keras_sda.search.gate_cost import GateCost
 from keras_sda.search.round_masks import check_round_to
 from keras_sda.utils import InvalidInputError
@@ -96,39 +96,59 @@ def default_loss(model: keras.Model, data: Any) -> keras.losses.Loss:
         data: See `ChannelSearch`; None for labels that are numbers.
 
     Raises:
-        InvalidInputError: The model does not return classes.
+        InvalidInputError: The model does not return classes, or what its outputs mean
+            cannot be known.
     """
     shapes = [tuple(tensor.shape) for tensor in model.outputs]
-    if len(shapes) != 1 or len(shapes[0]) != 2 or (shapes[0][1] or 0) < 2:
+    advice = "Give the loss that it is trained with: ChannelSearch(gated, loss=...)."
+    if len(shapes) != 1 or len(shapes[0]) != 2 or not shapes[0][1]:
         raise InvalidInputError(
             f"`gated` '{model.name}' does not return classes: its output has the "
             f"shape {shapes[0] if len(shapes) == 1 else shapes}, expected (None, "
-            "classes). Give the loss that it is trained with: ChannelSearch(gated, "
+            f"classes). {advice}"
+        )
+    one_hot = _is_one_hot(data)
+    try:
+        head = find_head(model, advice=advice)
+    except InvalidInputError:
+        # Logits of one class or of several labels: the targets tell.
+        exclusive = not one_hot or _sum_to_one(data)
+        head = find_head(model, exclusive=exclusive, advice=advice)
+    if data is not None and head.task == "multi-label" and not one_hot:
+        raise InvalidInputError(
+            f"`gated` '{model.name}' has a sigmoid for each of {head.num_units} "
+            "labels, but the targets are class numbers. Give targets of the shape "
+            f"(samples, {head.num_units}), or another loss: ChannelSearch(gated, "
             "loss=...)."
         )
-    from_logits = not _ends_in_softmax(model)
-    if _is_one_hot(data):
-        return keras.losses.CategoricalCrossentropy(from_logits=from_logits)
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
-
-
-def _ends_in_softmax(model):
-    layer = as_functional(model).outputs[0]._keras_history.operation
-    if isinstance(layer, keras.layers.Softmax):
-        return True
-    return getattr(layer, "activation", None) is keras.activations.softmax
+    return head.loss(one_hot)
 
 
 def _is_one_hot(data):
     spec = getattr(data, "element_spec", None)
     if spec is not None:
         return len(spec) > 1 and spec[1].shape.rank == 2 and spec[1].shape[1] != 1
-    if isinstance(data, (tuple, list)) and len(data) > 1:
-        targets = data[1]
-    elif isinstance(data, keras.utils.PyDataset):
-        targets = data[0][1]
-    elif callable(data):
-        return _is_one_hot(data(0))
-    else:
-        return False
+    targets = _targets(data)
     return np.ndim(targets) == 2 and np.shape(targets)[1] > 1
+
+
+def _sum_to_one(data):
+    """Whether every sample has one class (smoothed or mixed ones count as one)."""
+    if hasattr(data, "element_spec"):
+        data = next(iter(data.take(1)))
+    sums = np.asarray(_targets(data), "float64").sum(-1)
+    return bool(np.allclose(sums, 1, atol=1e-3))
+
+
+def _targets(data):
+    """Targets of arrays, or of the first batch, or None where one cannot look."""
+    if isinstance(data, (tuple, list)) and len(data) > 1:
+        return data[1]
+    if isinstance(data, keras.utils.PyDataset):
+        return data[0][1]
+    if callable(data):
+        stream = data(0)
+        if hasattr(stream, "element_spec"):
+            stream = next(iter(stream.take(1)))
+        return _targets(stream)
+    return None

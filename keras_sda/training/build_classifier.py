@@ -5,13 +5,10 @@ import os
 from collections.abc import Callable
 
 import keras
-import numpy as np
 
 from keras_sda.applications import load_weights
+from keras_sda.applications.pixel_scaling import PixelScaling, scales_itself
 from keras_sda.utils import InvalidInputError
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def build_classifier(
@@ -26,8 +23,11 @@ def build_classifier(
     """Builds a classifier that takes raw pixels.
 
     Use it to train: the saved model then needs no preprocessing but resizing. A
-    `Rescaling` layer in front of the network applies the ImageNet mean and standard
-    deviation to three channels, and maps 0..255 to -1..1 for any other number.
+    `Rescaling` layer in front of the network does what `preprocess_input` of the
+    network does: ImageNet mean and standard deviation for those of this package, what
+    its module documents for one of `keras.applications`, nothing where the network
+    scales pixels itself. Any other number of channels than three is mapped from 0..255
+    to -1..1.
 
     Args:
         constructor: A constructor in the style of `keras.applications`.
@@ -69,17 +69,16 @@ def build_classifier(
             f"`model` {constructor.__name__} has no option {', '.join(missing)}. "
             "Choose an SDA network, or leave the option at its default."
         )
-    if channels == 3:
-        mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-        scale, offset = (1 / (255 * std)).tolist(), (-mean / std).tolist()
-    else:
-        scale, offset = 1 / 127.5, -1.0
     inputs = keras.Input((image_size, image_size, channels), name="image")
-    # bfloat16 cannot tell resized pixel values apart, so this layer stays float32.
-    x = keras.layers.Rescaling(scale, offset, dtype="float32", name="pixel_scaling")(
-        inputs
-    )
+    known = PixelScaling.of_constructor(constructor.__name__, channels)
+    # What no table has is built as a network of this package would be.
+    scaling = known or PixelScaling("imagenet" if channels == 3 else "tf")
+    x = scaling.as_layers(inputs)
     model = constructor(input_tensor=x, weights=None, classes=classes, **options)
+    if known is None and scales_itself(model, x):
+        model = constructor(
+            input_tensor=inputs, weights=None, classes=classes, **options
+        )
     if weights is not None:
         # Not by the constructor: those of Keras accept files that do not fit.
         load_weights(model, weights)

@@ -10,6 +10,7 @@ import keras
 from absl import logging
 
 from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.graph import Head, find_head
 from keras_sda.pruning import PruningReport
 from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.draw_curves import draw_curves
@@ -45,6 +46,8 @@ class CompressionRun:
         dataset: The images, or None where the options name none.
         model: The model before.
         size: Height and width of the images that it takes.
+        head: What its outputs mean, and those of all that is made from it; None
+            without a dataset.
 
     Example:
 
@@ -71,6 +74,7 @@ class CompressionRun:
         self.dataset: ImageDataset | None = None
         self.model: keras.Model | None = None
         self.size = 0
+        self.head: Head | None = None
 
     def prepare(self) -> None:
         """Makes `self.model` and `self.size`; writes nothing."""
@@ -112,9 +116,28 @@ class CompressionRun:
         with self.strategy.scope():
             keras.utils.set_random_seed(options.seed)
             self.prepare()
+            if self.dataset is not None:
+                self.find_head()
         check_free_space(folder, self.model)
         with claim_output(folder, options), self.strategy.scope():
             return self.carry_out()
+
+    def find_head(self) -> Head:
+        """What the outputs mean, asked before the first compilation or surgery.
+
+        Raises:
+            InvalidInputError: It cannot be known.
+        """
+        if self.head is None:
+            given = getattr(self.options, "activation", None)
+            self.head = find_head(self.model, given, exclusive=True)
+        return self.head
+
+    @property
+    def activation(self) -> str:
+        """The same for `measure_accuracy` and `fine_tune_classifier`."""
+        head = self.find_head()
+        return head.kind if head.from_logits else "none"
 
     def measure(self, model: keras.Model, when: str) -> dict:
         """Accuracy and loss on the test images; `{}` without a dataset.
@@ -125,7 +148,9 @@ class CompressionRun:
         """
         if self.dataset is None:
             return {}
-        result = measure_accuracy(model, self.dataset, self.size)
+        result = measure_accuracy(
+            model, self.dataset, self.size, activation=self.activation
+        )
         self.log(f"Test accuracy {when}: {result['accuracy']:.2%}.")
         return result
 

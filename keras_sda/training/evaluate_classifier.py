@@ -5,6 +5,7 @@ import os
 import keras
 
 from keras_sda.training.evaluation_stream import evaluation_stream
+from keras_sda.training.fine_tune_classifier import classification_loss
 from keras_sda.training.load_image_dataset import load_image_dataset
 from keras_sda.training.reading_errors import reading_errors
 from keras_sda.utils import InvalidInputError, load_model
@@ -17,6 +18,7 @@ def evaluate_classifier(
     batch_size: int = 128,
     download: bool = False,
     strict: bool = False,
+    activation: str | None = None,
 ) -> dict:
     """Evaluates a `.keras` file on the test part of a dataset.
 
@@ -25,12 +27,14 @@ def evaluate_classifier(
 
     Args:
         model_path: A `.keras` file that `train_classifier` wrote, or any Keras
-            classifier that takes pixels from 0 to 255 and returns probabilities.
+            classifier that takes pixels from 0 to 255.
         dataset: Dataset name or folder, as in `load_image_dataset`.
         data_dir: Folder of the prepared datasets.
         batch_size: Images per step. Defaults to 128.
         download: Whether an absent dataset may be downloaded.
         strict: Whether a damaged image file is an error.
+        activation: What turns the outputs into probabilities, where the model does not
+            show it: `"softmax"`, `"sigmoid"` or `"none"`. Defaults to None.
 
     Returns:
         `accuracy`, `top_5_accuracy` (with more than five classes), `loss` and
@@ -38,7 +42,8 @@ def evaluate_classifier(
 
     Raises:
         InvalidInputError: The file is no Keras model, its input or classes do not fit
-            the dataset, or the dataset cannot be read.
+            the dataset, what its outputs mean cannot be known, or the dataset cannot
+            be read.
 
     Example:
 
@@ -56,7 +61,7 @@ def evaluate_classifier(
     metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
     if len(data.class_names) > 5:
         metrics.append(keras.metrics.TopKCategoricalAccuracy(5, name="top_5_accuracy"))
-    model.compile(loss=keras.losses.CategoricalCrossentropy(), metrics=metrics)
+    model.compile(loss=classification_loss(model, activation), metrics=metrics)
     stream = evaluation_stream(data, image_size, batch_size)
     with reading_errors(data.name, "test", data.folder):
         results = model.evaluate(stream, verbose=0, return_dict=True)
@@ -80,9 +85,14 @@ def check_classifier(model, path, data) -> int:
             f"`model_path` {path} takes {inputs}; `dataset` {data.name!r} needs a "
             f"model of square images with {data.channels} channel(s)."
         )
+    if len(outputs) != 2:
+        raise InvalidInputError(
+            f"`model_path` {path} does not return classes: its output has the shape "
+            f"{outputs}, expected (None, {len(data.class_names)})."
+        )
     if outputs[-1] != len(data.class_names):
         raise InvalidInputError(
             f"`model_path` {path} has {outputs[-1]} classes, `dataset` {data.name!r} "
-            f"has {len(data.class_names)}."
+            f"has {len(data.class_names)}. Give a model with one output per class."
         )
     return inputs[1]

@@ -5,8 +5,8 @@ import os
 import pathlib
 
 import keras
-import numpy as np
 
+from keras_sda.graph import find_head
 from keras_sda.training.coupled_sgd import CoupledSGD
 from keras_sda.training.evaluation_stream import evaluation_stream
 from keras_sda.training.history_file import HistoryFile
@@ -34,6 +34,7 @@ def fine_tune_classifier(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     seed: int = 0,
+    activation: str | None = None,
 ) -> list[dict]:
     """Trains a classifier in place with the optimizer and augmentation of a recipe.
 
@@ -52,12 +53,15 @@ def fine_tune_classifier(
         batch_size: Images per step. Defaults to that of the recipe, or all images.
         learning_rate: Highest rate. Defaults to a tenth of that of the recipe.
         seed: Seed of the order of the images and of augmentation. Defaults to 0.
+        activation: What the outputs are, where the model does not show it; see
+            `graph.find_head`. Defaults to None.
 
     Returns:
         A dictionary per epoch, as in `history.csv`.
 
     Raises:
-        InvalidInputError: The data cannot be read, or the training diverged.
+        InvalidInputError: The data cannot be read, what the outputs of the model mean
+            cannot be known, or the training diverged.
 
     Example:
 
@@ -79,7 +83,7 @@ def fine_tune_classifier(
         decay_exclude=recipe.decay_exclude,
     )
     test = evaluation_stream(dataset, image_size, batch_size)
-    _compile(model, dataset, image_size, optimizer)
+    _compile(model, optimizer, activation)
     model.optimizer.build(model.trainable_variables)
     start = repair_backup(folder, steps)
     history = HistoryFile(folder / "history.csv", start)
@@ -115,7 +119,11 @@ def fine_tune_classifier(
 
 
 def measure_accuracy(
-    model: keras.Model, dataset: ImageDataset, image_size: int, batch_size: int = 128
+    model: keras.Model,
+    dataset: ImageDataset,
+    image_size: int,
+    batch_size: int = 128,
+    activation: str | None = None,
 ) -> dict[str, float]:
     """Accuracy and loss of a classifier on the test images; it is compiled.
 
@@ -124,8 +132,9 @@ def measure_accuracy(
         dataset: The images.
         image_size: Height and width in pixels.
         batch_size: Images per step. Defaults to 128.
+        activation: As in `fine_tune_classifier`. Defaults to None.
     """
-    _compile(model, dataset, image_size, None)
+    _compile(model, None, activation)
     data = evaluation_stream(dataset, image_size, batch_size)
     with reading_errors(dataset.name, "test", dataset.folder):
         results = model.evaluate(data, verbose=0, return_dict=True)
@@ -133,25 +142,23 @@ def measure_accuracy(
 
 
 def classification_loss(
-    model: keras.Model, dataset: ImageDataset, image_size: int
+    model: keras.Model, activation: str | None = None
 ) -> keras.losses.Loss:
-    """Cross-entropy for what the model returns: probabilities, or logits.
+    """Cross-entropy for what the model returns, for images of one class each.
 
     Args:
         model: A classifier.
-        dataset: Images to look at.
-        image_size: Height and width in pixels.
+        activation: As in `fine_tune_classifier`. Defaults to None.
+
+    Raises:
+        InvalidInputError: What the outputs mean cannot be known.
     """
-    images = next(iter(evaluation_stream(dataset, image_size, 8)))[0]
-    outputs = model(keras.ops.convert_to_tensor(images), training=False)
-    outputs = keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32"))
-    are_shares = (outputs >= 0).all() and np.allclose(outputs.sum(-1), 1, atol=2e-2)
-    return keras.losses.CategoricalCrossentropy(from_logits=not are_shares)
+    return find_head(model, activation, exclusive=True).loss()
 
 
-def _compile(model, dataset, image_size, optimizer):
+def _compile(model, optimizer, activation):
     model.compile(
         optimizer or "sgd",
-        loss=classification_loss(model, dataset, image_size),
+        loss=classification_loss(model, activation),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )

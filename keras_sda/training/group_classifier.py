@@ -230,6 +230,7 @@ class _GroupRun(CompressionRun):
             learning_rate=rate,
             # Every training has an order of its own.
             seed=(self.options.seed + zlib.crc32(name.encode())) % 2**31,
+            activation=self.activation,
         )
 
     def measure_groups(self, model: keras.Model, step: GroupingStep) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
+from keras_sda.graph.find_head import ACTIVATIONS
 from keras_sda.grouping.check_rates import check_rates
 from keras_sda.grouping.grouping_steps import SCHEMES
 from keras_sda.training.device_options import DeviceOptions
@@ -36,6 +37,8 @@ class GroupOptions(DeviceOptions):
         form: What `pack` makes of masked layers, or `"none"`: no packed.keras.
         latency_batch_size: Images per run when forms and models are timed.
         dataset: Dataset of training and accuracy, as in training.
+        activation: What turns the outputs into probabilities, where the model does not
+            show it: `"softmax"`, `"sigmoid"` or `"none"`.
         learning_rate: Highest rate of fine-tuning; a tenth of the recipe's if None.
         recipe: Name of a training recipe.
         image_size, strategy, virtual_devices, deterministic: See `DeviceOptions`.
@@ -112,6 +115,12 @@ class GroupOptions(DeviceOptions):
     )
     dataset: str | None = option(
         None, "Images to train on and to measure the accuracy with, as in train."
+    )
+    activation: str | None = option(
+        None,
+        "What turns the outputs of the model into probabilities, where it does not "
+        "show it: softmax, sigmoid, or none (they are probabilities).",
+        ACTIVATIONS,
     )
     learning_rate: float | None = option(
         None,

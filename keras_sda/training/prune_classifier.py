@@ -10,10 +10,7 @@ from keras_sda.pruning import PruningPlan, make_plan, prune
 from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.compression_run import CompressionRun
 from keras_sda.training.evaluate_classifier import check_classifier
-from keras_sda.training.fine_tune_classifier import (
-    classification_loss,
-    fine_tune_classifier,
-)
+from keras_sda.training.fine_tune_classifier import fine_tune_classifier
 from keras_sda.training.prune_options import PruneOptions
 from keras_sda.training.recipes import RECIPES, default_recipe
 from keras_sda.training.training_stream import training_stream
@@ -84,7 +81,7 @@ class _PruneRun(CompressionRun):
         data, loss = None, None
         if options.needs_data:
             data = self.importance_data()
-            loss = classification_loss(self.model, self.dataset, self.size)
+            loss = self.head.loss()
         result = prune(
             self.model,
             macs=options.macs,
@@ -150,6 +147,7 @@ class _PruneRun(CompressionRun):
                 batch_size=self.options.batch_size,
                 learning_rate=self.options.learning_rate,
                 seed=self.options.seed,
+                activation=self.activation,
             )
             last = row["history"][-1]
             row |= {"accuracy": last["val_accuracy"], "loss": last["val_loss"]}

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
+from keras_sda.graph.find_head import ACTIVATIONS
 from keras_sda.pruning import CRITERIA
 from keras_sda.training.run_options import RunOptions, option
 from keras_sda.utils import InvalidInputError
@@ -33,6 +34,8 @@ class PruneOptions(RunOptions):
         max_train_examples: Use the first N training examples.
         importance_examples: Training images that `taylor` and `activation` look at.
         fine_tune_epochs: Epochs of training after every step; 0 for none.
+        activation: What turns the outputs into probabilities, where the model does not
+            show it: `"softmax"`, `"sigmoid"` or `"none"`.
         learning_rate: Highest rate of fine-tuning; a tenth of the recipe's if None.
         batch_size: Images per step of fine-tuning; from the recipe if None.
         recipe: Recipe of fine-tuning; from the dataset if None.
@@ -91,6 +94,12 @@ class PruneOptions(RunOptions):
         1024, "Training images that taylor and activation look at.", positive=True
     )
     fine_tune_epochs: int = option(0, "Epochs of training after every step.")
+    activation: str | None = option(
+        None,
+        "What turns the outputs of the model into probabilities, where it does not "
+        "show it: softmax, sigmoid, or none (they are probabilities).",
+        ACTIVATIONS,
+    )
     learning_rate: float | None = option(
         None,
         "Highest rate of fine-tuning. A tenth of the recipe's if not given.",

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 from collections.abc import Callable
 
+import keras
 from absl import logging
 
 from keras_sda.search import ChannelSearch, add_channel_gates
@@ -77,6 +78,11 @@ def search_classifier(
     return _SearchRun(options, log).run()
 
 
+def accuracy(targets, outputs):
+    """Of the best class; "accuracy" of Keras is that of every sigmoid for itself."""
+    return keras.metrics.categorical_accuracy(targets, outputs)
+
+
 class _SearchRun(CompressionRun):
     """One run of all stages."""
 
@@ -94,7 +100,11 @@ class _SearchRun(CompressionRun):
             exclude=[name.strip() for name in options.exclude.split(",") if name],
             residual="joint" if options.residual == "joint" else "exact",
         )
-        self.search = ChannelSearch(gated, self.backup, seed=options.seed)
+        head = self.find_head()
+        metrics = ("accuracy",) if head.kind == "softmax" else (accuracy,)
+        self.search = ChannelSearch(
+            gated, self.backup, head.loss(), metrics, seed=options.seed
+        )
         check_budget(options.target_macs, self.search.cost)
 
     def carry_out(self) -> dict:

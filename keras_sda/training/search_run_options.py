@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import ClassVar
 
+from keras_sda.graph.find_head import ACTIVATIONS
 from keras_sda.search import SEARCH_RECIPES
 from keras_sda.training.device_options import DeviceOptions
 from keras_sda.training.recipes import RECIPES
@@ -33,6 +34,8 @@ class SearchOptions(DeviceOptions):
         max_half_open: Share of gates that may be half open, see `derive`.
         exclude: Names of normalisations or convolutions that get no gate, separated by
             commas.
+        activation: What turns the outputs into probabilities, where the model does not
+            show it: `"softmax"`, `"sigmoid"` or `"none"`.
         learning_rate: Highest rate of the weights and of fine-tuning; from the recipe
             if None.
         architecture_learning_rate: Rate of the gates; from the recipe if None.
@@ -103,6 +106,12 @@ class SearchOptions(DeviceOptions):
     )
     exclude: str = option(
         "", "Names of layers that get no gate behind them, separated by commas."
+    )
+    activation: str | None = option(
+        None,
+        "What turns the outputs of the model into probabilities, where it does not "
+        "show it: softmax, sigmoid, or none (they are probabilities).",
+        ACTIVATIONS,
     )
     learning_rate: float | None = option(
         None,

@@ -1,5 +1,6 @@
 """Load a saved model, or say what is wrong with the file."""
 
+import json
 import os
 import pathlib
 import zipfile
@@ -18,7 +19,8 @@ def load_model(path: str | os.PathLike) -> keras.Model:
         path: A `.keras` file.
 
     Returns:
-        The model, not compiled.
+        The model, not compiled. The loss that it was compiled with is its attribute
+        `loss`, where Keras can read it: it tells what the outputs mean.
 
     Raises:
         InvalidInputError: The file is missing, damaged, no `.keras` file, or needs
@@ -49,7 +51,7 @@ def load_model(path: str | os.PathLike) -> keras.Model:
             f"Model file {path} is damaged, cut short or no .keras file. Copy it again."
         )
     try:
-        return keras.saving.load_model(path, compile=False)
+        model = keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InvalidInputError(
@@ -57,3 +59,17 @@ def load_model(path: str | os.PathLike) -> keras.Model:
             "of your own, register them with keras.saving.register_keras_serializable "
             "and import them first."
         ) from error
+    loss = _stored_loss(path)
+    if loss is not None and not model.compiled:
+        model.loss = loss
+    return model
+
+
+def _stored_loss(path):
+    """The loss of the last compilation, or None where it is code of the user."""
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json")).get("compile_config") or {}
+    try:
+        return keras.saving.deserialize_keras_object(config.get("loss"))
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError):
+        return None

@@ -170,7 +170,9 @@ def run_attach_test(model, num_stages, tmp_path):
 def check_export(model, images, tmp_path):
     import tensorflow as tf
 
-    path = export_saved_model(model, tmp_path / "export", preprocessing="none")
+    path = export_saved_model(
+        model, tmp_path / "export", preprocessing="none", activation="softmax"
+    )
     served = tf.saved_model.load(path)
     outputs = served.signatures["serving_default"](tf.constant(images[:4]))
     expected = keras.ops.softmax(model(images[:4]))

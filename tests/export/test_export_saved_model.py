@@ -19,7 +19,6 @@ from keras_networks import make_network
 from keras_sda.applications import SDAResNet
 from keras_sda.export import export_saved_model, to_float32
 from keras_sda.export.check_no_xla import check_no_xla_functions
-from keras_sda.export.ends_in_probabilities import ends_in_probabilities
 from keras_sda.layers import GroupedConv2D
 from keras_sda.utils import InvalidInputError
 
@@ -92,7 +91,9 @@ def test_networks_of_keras(name, small, preprocessing, tmp_path):
 
 def test_logits_unfolded_and_two_channels(tmp_path):
     model = build((32, 48, 2), activation=None)
-    export = run_export_test(model, tmp_path, logits=True, fold=False)
+    export = run_export_test(
+        model, tmp_path, logits=True, fold=False, activation="softmax"
+    )
     assert sorted(signature_tensors(export)) == ["serve_images", "serving_default"]
 
 
@@ -168,7 +169,9 @@ def test_weights_are_stored_once(tmp_path):
     x = keras.Input(SHAPE)
     model = keras.Model(x, layers.Dense(80)(layers.Flatten()(x)))
     size = 4 * model.count_params()
-    export = export_saved_model(model, tmp_path, preprocessing="none")
+    export = export_saved_model(
+        model, tmp_path, preprocessing="none", activation="softmax"
+    )
     stored = sum(p.stat().st_size for p in export.rglob("*") if p.is_file())
     assert size < stored < 1.1 * size
 
@@ -180,24 +183,6 @@ def test_huge_models_keep_variables(tmp_path, monkeypatch):
     export = run_export_test(build(rescale=True), tmp_path)
     data = next((export / "variables").glob("*.data*"))
     assert data.stat().st_size > 2000
-
-
-@pytest.mark.parametrize(
-    ("last", "expected"),
-    [
-        (layers.Dense(3), False),
-        (layers.Dense(3, activation="sigmoid"), True),
-        (layers.Softmax(), True),
-        (keras.ops.softmax, True),
-        (keras.ops.tanh, False),
-        (keras.Sequential([layers.Dense(3, activation="softmax")]), True),
-    ],
-)
-def test_ends_in_probabilities(last, expected):
-    x = keras.Input((6,))
-    hidden = layers.Dense(3, kernel_initializer="random_normal")(x)
-    model = keras.Model(x, layers.Reshape((3,))(layers.Dropout(0.1)(last(hidden))))
-    assert ends_in_probabilities(model) == expected
 
 
 class OwnConv2D(layers.Conv2D):
@@ -214,7 +199,9 @@ def test_grouped_convolutions_of_keras_are_replaced(tmp_path):
     import tensorflow as tf
 
     model = grouped_model(layers.Conv2D)
-    path = export_saved_model(model, tmp_path / "out", preprocessing="none")
+    path = export_saved_model(
+        model, tmp_path / "out", preprocessing="none", activation="softmax"
+    )
     assert check_no_xla_functions(path) is None
     images = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
     served = tf.saved_model.load(path)
@@ -372,7 +359,7 @@ def test_hidden_state_of_a_layer_is_found(tmp_path):
     hidden = Hidden()
     hidden.factor = 5.0
     y = layers.GlobalAveragePooling2D()(hidden(x))
-    model = keras.Model(x, layers.Dense(2)(y))
+    model = keras.Model(x, layers.Dense(2, activation="softmax")(y))
     with pytest.raises(InvalidInputError, match="fold=False"):
         export_saved_model(model, tmp_path / "out", preprocessing="none")
     export_saved_model(model, tmp_path / "out", preprocessing="none", fold=False)
@@ -401,7 +388,7 @@ def test_a_compiled_function_inside_a_layer_is_found(tmp_path):
 
     x = keras.Input(SHAPE)
     y = layers.GlobalAveragePooling2D()(Compiled()(layers.Rescaling(1 / 255)(x)))
-    model = keras.Model(x, layers.Dense(2)(y))
+    model = keras.Model(x, layers.Dense(2, activation="softmax")(y))
     with pytest.raises(InvalidInputError, match="compiled by XLA"):
         export_saved_model(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -211,3 +211,19 @@ print([[float(v) for v in c] for c in taylor], list(map(float, seen.values())))
     ]  # fmt: skip
     assert len(numbers[0]) == 10
     np.testing.assert_allclose(numbers[1], numbers[0], rtol=1e-3)
+
+
+def test_taylor_does_not_take_logits_for_probabilities():
+    x = keras.Input((6, 6, 2))
+    y = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x))
+    model = keras.Model(x, layers.Dense(3)(y))
+    images, labels = batch(8)
+
+    def plan(loss):
+        return make_plan(
+            model, macs=0.5, importance="taylor", data=(images, labels), loss=loss
+        )
+
+    with pytest.raises(InvalidInputError, match="takes probabilities.*from_logits"):
+        plan("sparse_categorical_crossentropy")
+    plan(keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -1,0 +1,111 @@
+"""Layer names that TensorFlow takes."""
+
+import re
+
+import keras
+
+from keras_sda.graph import as_functional, clone_edited, unwrapped
+from keras_sda.utils import InvalidInputError
+
+# As tensorflow.Graph.name_scope has it for the outermost scope.
+_TAKEN = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+_OTHERS = re.compile(r"[^A-Za-z0-9_.\\/>-]")
+
+
+def rename_for_tensorflow(model: keras.Model) -> keras.Model:
+    """Gives layers whose names TensorFlow refuses other names, in a copy.
+
+    Use it before `model.export`; `export_saved_model` does it by itself. Names that
+    start with an underline, as those of networks from other frameworks, or hold spaces
+    or letters outside of ASCII cannot be scopes of a TensorFlow graph: `_conv_stem`
+    becomes `layer_conv_stem`, `my layer` becomes `my_layer`, numbered where that name
+    is in use.
+
+    Args:
+        model: A functional or sequential model. It is not changed.
+
+    Returns:
+        The model itself where all names are taken, else a functional model with its
+        own copy of the weights and the same outputs.
+
+    Raises:
+        InvalidInputError: A Lambda layer or subclassed model has such a name: it cannot
+            be copied under another one.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.export import rename_for_tensorflow
+    >>> x = keras.Input((4,))
+    >>> model = keras.Model(x, keras.layers.Dense(2, name="_head")(x))
+    >>> rename_for_tensorflow(model).layers[-1].name
+    'layer_head'
+    """
+    model = unwrapped(model)
+    names = [model.name, *_names(as_functional(model))]
+    return model if all(map(_is_taken, names)) else _renamed(model)
+
+
+def _names(graph):
+    for operation in graph.operations:
+        if isinstance(operation, keras.layers.Layer):
+            yield operation.name
+        if _is_graph(operation):
+            yield from _names(as_functional(operation))
+
+
+def _is_graph(layer):
+    if not isinstance(layer, keras.Model):
+        return False
+    try:
+        as_functional(layer)
+    except InvalidInputError:
+        return False
+    return True
+
+
+def _is_taken(name):
+    return _TAKEN.fullmatch(name) is not None
+
+
+def _renamed(model):
+    graph = as_functional(model)
+    used = {operation.name for operation in graph.operations}
+    new_names = {}
+    for operation in graph.operations:
+        if isinstance(operation, keras.layers.Layer) and not _is_taken(operation.name):
+            new_names[operation.name] = _new_name(operation.name, used)
+
+    def edit(layer, config):
+        return {**config, "name": new_names.get(layer.name, layer.name)}
+
+    def nested(inner):
+        inner_graph = as_functional(inner)
+        name = new_names.get(inner.name, inner.name)
+        return _renamed(keras.Model(inner_graph.input, inner_graph.output, name=name))
+
+    for operation in graph.operations:
+        cannot = isinstance(operation, (keras.Model, keras.layers.Lambda))
+        if operation.name in new_names and cannot and not _is_graph(operation):
+            raise InvalidInputError(
+                f"TensorFlow refuses the name of layer {operation.name!r} "
+                f"({type(operation).__name__}), which cannot be copied under another "
+                f"one. Build the model with a name such as "
+                f"{new_names[operation.name]!r}."
+            )
+    name = model.name if _is_taken(model.name) else _new_name(model.name, set())
+    named = keras.Model(graph.input, graph.output, name=name)
+    return clone_edited(named, edit, nested)
+
+
+def _new_name(name, used):
+    """A name that TensorFlow takes and that no layer has; it is in use from then on."""
+    plain = _OTHERS.sub("_", name)
+    if not _is_taken(plain):
+        plain = f"layer{plain}"
+    new, number = plain, 0
+    while new in used:
+        number += 1
+        new = f"{plain}_{number}"
+    used.add(new)
+    return new
