@@ -63,7 +63,8 @@ _FAMILIES = (
     ),
     _Family(r"NASNet\w+", "tf", ("stem_conv1", "reduction_conv_1_stem_1")),
     _Family(
-        r"ResNet\d+", "caffe", ("conv1_pad", "conv1_conv", "pool1_pad"),
+        r"ResNet\d+", "caffe",
+        ("conv1_pad", "conv1_conv", "pool1_pad", "conv2_block1_1_conv"),
         not_marks=("conv2_block1_preact_relu",),
     ),
     _Family(
@@ -190,7 +191,10 @@ class PixelScaling:
 
 def find_family(model: keras.Model) -> _Family | None:
     """The networks of the table that a model is one of, by the names of its layers."""
-    names = {layer.name for layer in model._flatten_layers()}
+    layers = list(model._flatten_layers())
+    if any(map(_is_of_hub, layers)):
+        return None  # Some have names of keras.applications and other weights.
+    names = {layer.name for layer in layers}
     for family in _FAMILIES:
         if (
             family.marks
@@ -199,6 +203,14 @@ def find_family(model: keras.Model) -> _Family | None:
         ):
             return family
     return None
+
+
+def _is_of_hub(layer):
+    """Whether a model is a backbone of KerasHub, or was made from one."""
+    if not isinstance(layer, keras.Model):
+        return False
+    module = type(layer).__module__.split(".")[0]
+    return module == "keras_hub" or layer.name.endswith("_backbone")
 
 
 def _has(names, mark):

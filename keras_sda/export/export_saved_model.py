@@ -62,9 +62,10 @@ def export_saved_model(
     probability of the second label; `classes` and `scores` rank both labels. With
     several sigmoid units every label has a probability of its own.
 
-    Other models (features, detection, several outputs): `model.export(path)` of Keras,
-    after `fold_batch_normalization`, `split_groups` and `to_float32` of
-    `keras_sda.export` as wanted.
+    Layers whose names TensorFlow refuses have others in the export. Other models
+    (features, detection, several outputs): `model.export(path)` of Keras, after
+    `rename_for_tensorflow`, `fold_batch_normalization`, `split_groups` and
+    `to_float32` of `keras_sda.export` as wanted.
 
     Args:
         model: Functional or sequential model, one input `(None, height, width,

@@ -178,9 +178,7 @@ def find_head(
         link, from_logits = meaning
         if from_logits or (kind is None and reader.are_probabilities()):
             return head(link, from_logits)
-        because = (
-            f"is compiled with {loss_name(reader.loss)}, which takes probabilities"
-        )
+        because = f"its loss {loss_name(reader.loss)} takes probabilities"
     elif kind == "linear" and exclusive and units > 1:
         return head("softmax", True)
     elif kind == "linear" and exclusive is False:

@@ -13,7 +13,7 @@ from keras_sda.export import (
     to_float32,
 )
 from keras_sda.graph import as_functional, unwrapped
-from keras_sda.grouping import self_group
+from keras_sda.grouping import pack, self_group
 from keras_sda.pruning import make_plan, mask, prune, shrink
 from keras_sda.search import add_channel_gates
 from keras_sda.utils import InvalidInputError
@@ -25,6 +25,7 @@ METHODS = {
     "add_channel_gates": add_channel_gates,
     "self_group": lambda model: self_group(model, 0.5, 0.0),
     "attach": attach,
+    "pack": pack,
     "fold": fold_batch_normalization,
     "split_groups": split_groups,
     "to_float32": to_float32,
