@@ -26,7 +26,7 @@ def sigmoids(units=3):
 
 def model_of(end, loss=None):
     x = keras.Input((6,))
-    model = keras.Model(x, end(Dense(5)(x)))
+    model = keras.Model(x, end(Dense(5, name="hidden")(x)))
     if loss is not None:
         model.compile("sgd", loss)
     return model
