@@ -48,10 +48,16 @@ def rename_for_tensorflow(model: keras.Model) -> keras.Model:
 
 def _names(graph):
     for operation in graph.operations:
-        if isinstance(operation, keras.layers.Layer):
+        if _has_scope(operation):
             yield operation.name
         if _is_graph(operation):
             yield from _names(as_functional(operation))
+
+
+def _has_scope(operation):
+    """Whether TensorFlow gets to see the name; inputs keep theirs, callers use it."""
+    is_input = isinstance(operation, keras.layers.InputLayer)
+    return isinstance(operation, keras.layers.Layer) and not is_input
 
 
 def _is_graph(layer):
@@ -73,7 +79,7 @@ def _renamed(model):
     used = {operation.name for operation in graph.operations}
     new_names = {}
     for operation in graph.operations:
-        if isinstance(operation, keras.layers.Layer) and not _is_taken(operation.name):
+        if _has_scope(operation) and not _is_taken(operation.name):
             new_names[operation.name] = _new_name(operation.name, used)
 
     def edit(layer, config):
