@@ -13,22 +13,22 @@ ROOT = pathlib.Path(__file__).resolve().parent
 
 # Seconds of `make test` (set up, call and tear down, summed over all workers).
 BUDGETS = {
-    "analysis": 150,
-    "applications": 300,
-    "depth": 100,
-    "export": 250,
-    "graph": 60,
-    "grouping": 300,
-    "layers": 150,
-    "notebooks": 60,
-    "pruning": 400,
-    "search": 350,
-    "tools": 60,
-    "training": 400,
-    "utils": 20,
+    "analysis": 120,
+    "applications": 230,
     "command line": 150,
-    "programs": 100,
+    "depth": 80,
+    "export": 220,
+    "graph": 120,
+    "grouping": 320,
+    "layers": 180,
+    "notebooks": 90,
     "package": 150,
+    "programs": 100,
+    "pruning": 350,
+    "search": 360,
+    "tools": 50,
+    "training": 420,
+    "utils": 60,
 }
 
 
