@@ -1,11 +1,13 @@
 """A channel graph that remembers the channels of every tensor."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_sda.graph.channel_call import READS
 from keras_sda.graph.channel_graph import ChannelGraph
 from keras_sda.graph.layer_channels import LayerChannels
 from keras_sda.graph.model_graph import GraphNode
@@ -48,6 +50,7 @@ class ChannelTrace(ChannelGraph):
     Attributes:
         steps: List of `ChannelStep`.
         positions: Index in `steps` by layer name and number of the call.
+        inner: Classes that are read inside of one layer, with the index of its step.
 
     Example:
 
@@ -64,6 +67,7 @@ class ChannelTrace(ChannelGraph):
 
     def __init__(self, model: keras.Model, input_shape: Any = None):
         self._calls = []
+        self._given = {}  # by name of the layer, units of the inputs of its calls
         super().__init__(model, input_shape)
         classes = self.units.classes
         where = {call[0].index: number for number, call in enumerate(self._calls)}
@@ -90,4 +94,37 @@ class ChannelTrace(ChannelGraph):
         if not prefix:
             record = self.layers.get(self._names.get(id(node.layer)))
             self._calls.append((node, record, inputs, outputs))
+            if record is not None:
+                self._given.setdefault(record.name, []).extend(inputs)
         return outputs
+
+    @functools.cached_property
+    def inner(self) -> dict[int, int]:
+        """Classes that are read inside of a layer or nested model, with its step.
+
+        Nothing between the layers can make these channels zero for their reader: the
+        hidden units of squeeze and excitation, or the branches of a layer that weighs
+        them by what they hold. The step is -1 where no layer of the model owns them.
+        """
+        classes = self.units.classes
+        outside = [c for step in self.steps for c in (*step.inputs, *step.outputs)]
+        is_outside = np.zeros(len(self.units.pinned), bool)
+        is_outside[np.concatenate([np.zeros(0, int), *outside])] = True
+        owner = {}
+        for number, step in enumerate(self.steps):
+            name = step.name if step.record is None else step.record.name
+            owner.setdefault(name, number)
+        found = {}
+        for record in self.layers.values():
+            # Layers of nested models have the names of these before theirs.
+            number = owner.get(record.name, owner.get(record.name.split("/")[0], -1))
+            given = [channels.units for channels in self._given.get(record.name, ())]
+            given = np.concatenate([np.zeros(0, int), *given])
+            for axis in record.axes:
+                own = classes[axis.units]
+                is_inner = ~is_outside[own]
+                if axis.role == READS:
+                    is_inner |= ~np.isin(axis.units, given)
+                for label in np.unique(own[is_inner]):
+                    found.setdefault(int(label), number)
+        return found

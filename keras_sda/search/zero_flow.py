@@ -61,6 +61,10 @@ class ZeroFlow:
         zeros = {}
         is_read = self.trace.units.pinned.copy()
         self.readers[:] = -1
+        # No gate stands inside of a layer.
+        inner = np.fromiter(self.trace.inner, int)
+        is_read[inner] = True
+        self.readers[inner] = np.fromiter(self.trace.inner.values(), int)
         joints = []
         numbers = range(len(self._kinds)) if steps is None else steps
         for number in numbers:
