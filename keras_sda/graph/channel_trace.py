@@ -7,10 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.graph.as_functional import as_functional
 from keras_sda.graph.channel_call import READS
 from keras_sda.graph.channel_graph import ChannelGraph
 from keras_sda.graph.layer_channels import LayerChannels
 from keras_sda.graph.model_graph import GraphNode
+from keras_sda.utils import InvalidInputError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,6 +70,8 @@ class ChannelTrace(ChannelGraph):
     def __init__(self, model: keras.Model, input_shape: Any = None):
         self._calls = []
         self._given = {}  # by name of the layer, units of the inputs of its calls
+        self._inside = set()  # layers that read what nested models make of their inputs
+        self._handed_in = set()  # ids of tensors that nested models get from outside
         super().__init__(model, input_shape)
         classes = self.units.classes
         where = {call[0].index: number for number, call in enumerate(self._calls)}
@@ -90,12 +94,27 @@ class ChannelTrace(ChannelGraph):
         }
 
     def _call(self, node, inputs, prefix):
+        from_outside = not prefix or all(
+            id(tensor) in self._handed_in for tensor in node.input_tensors
+        )
+        if isinstance(node.layer, (keras.Function, keras.Sequential)):
+            try:
+                nested = as_functional(node.layer)
+            except InvalidInputError:
+                pass  # It is read as a layer.
+            else:
+                inputs_inside = {id(tensor) for tensor in nested.inputs}
+                self._handed_in -= inputs_inside  # of another call
+                self._handed_in |= inputs_inside if from_outside else set()
         outputs = super()._call(node, inputs, prefix)
+        record = self.layers.get(self._names.get(id(node.layer)))
         if not prefix:
-            record = self.layers.get(self._names.get(id(node.layer)))
             self._calls.append((node, record, inputs, outputs))
-            if record is not None:
+        if record is not None:
+            if from_outside:
                 self._given.setdefault(record.name, []).extend(inputs)
+            else:
+                self._inside.add(record.name)
         return outputs
 
     @functools.cached_property
@@ -124,7 +143,8 @@ class ChannelTrace(ChannelGraph):
                 own = classes[axis.units]
                 is_inner = ~is_outside[own]
                 if axis.role == READS:
-                    is_inner |= ~np.isin(axis.units, given)
+                    is_inside = record.name in self._inside
+                    is_inner |= is_inside | ~np.isin(axis.units, given)
                 for label in np.unique(own[is_inner]):
                     found.setdefault(int(label), number)
         return found

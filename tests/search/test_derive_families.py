@@ -169,3 +169,16 @@ def test_what_is_inside_nested_models_stays(twice):
     assert part.get_layer("made").filters == 8
     assert result.model.get_layer("stem").filters < 8
     assert part.get_layer("hidden").kernel.shape[2] == len(result.kept["stem_bn_gate"])
+
+
+@pytest.mark.parametrize("first", ["sigmoid", "relu"])
+def test_what_nested_models_make_of_zeros_is_read(first):
+    """Sigmoid turns closed channels into something else, behind the last gate."""
+    inner = keras.Input((8, 8, 8))
+    y = layers.Conv2D(8, 1, name="direct")(inner)
+    y = layers.Add()([y, layers.Conv2D(8, 1)(layers.Activation(first)(inner))])
+    nested = keras.Model(inner, y, name="part")
+    x = keras.Input((8, 8, 3))
+    y = unit(nested(unit(x, 8, "stem")), 8, "last")
+    model = keras.Model(x, layers.Dense(3)(layers.GlobalAveragePooling2D()(y)))
+    check_derived(model, seed=0)
