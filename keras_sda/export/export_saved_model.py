@@ -17,9 +17,13 @@ from keras_sda.export.preprocess_for_serving import preprocess_for_serving
 from keras_sda.export.read_labels import read_labels
 from keras_sda.export.rename_for_tensorflow import rename_for_tensorflow
 from keras_sda.export.replace_grouped_convolutions import (
+    is_grouped,
     replace_grouped_convolutions,
 )
-from keras_sda.export.separate_shared_relus import separate_shared_relus
+from keras_sda.export.separate_shared_relus import (
+    separate_shared_relus,
+    shared_relus,
+)
 from keras_sda.export.serving_module import serving_module
 from keras_sda.export.split_groups import split_groups
 from keras_sda.export.to_float32 import to_float32
@@ -120,7 +124,9 @@ def export_saved_model(
     image_shape = _check_shapes(model)
     preprocess = preprocess_for_serving(model, preprocessing, image_shape[-1])
     _check_number("top_k", top_k)
-    model = replace_grouped_convolutions(model)
+    # Only what has to be copied is: a layer may not come back from its config.
+    if any(is_grouped(layer) for layer in model._flatten_layers()):
+        model = replace_grouped_convolutions(model)
     check_no_xla_layers(model)
     head = find_head(given, activation, default=_usual_head(model))
     labels = read_labels(labels, head.num_classes, head.task == "binary")
@@ -134,7 +140,8 @@ def export_saved_model(
         folded = fold_batch_normalization(model)
         _check_same(model, folded)
         model = folded
-    model = separate_shared_relus(model)
+    if shared_relus(model):
+        model = separate_shared_relus(model)
     module, signatures = serving_module(
         model,
         image_shape,

@@ -16,8 +16,8 @@ def replace_grouped_convolutions(model: keras.Model) -> keras.Model:
         model: A functional or sequential model.
 
     Returns:
-        The model itself where it has none, else a functional model with its own copy
-        of the weights and the same outputs and layer names.
+        A functional model with its own copy of the weights and the same outputs and
+        layer names.
 
     Example:
 
@@ -29,17 +29,16 @@ def replace_grouped_convolutions(model: keras.Model) -> keras.Model:
     >>> type(replace_grouped_convolutions(model).layers[-1]).__name__
     'GroupedConv2D'
     """
-    if not any(_is_grouped(layer) for layer in model._flatten_layers()):
-        return model
 
     def edit(layer, config):
-        return GroupedConv2D.from_config(config) if _is_grouped(layer) else config
+        return GroupedConv2D.from_config(config) if is_grouped(layer) else config
 
     return clone_edited(
         uncompiled(model), edit, clone_nested=replace_grouped_convolutions
     )
 
 
-def _is_grouped(layer):
+def is_grouped(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is a grouped convolution of Keras itself."""
     # A subclass may compute something else.
     return type(layer) is keras.layers.Conv2D and layer.groups > 1

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_sda.graph import clone_edited, uncompiled
 from keras_sda.graph.consumers import consumers
 
 
@@ -17,7 +18,7 @@ def separate_shared_relus(model: keras.Model) -> keras.Model:
         model: A functional model.
 
     Returns:
-        A functional model over the same layers.
+        A functional model with its own copy of the weights.
 
     Example:
 
@@ -30,25 +31,28 @@ def separate_shared_relus(model: keras.Model) -> keras.Model:
     >>> "relu" in [layer.name for layer in model.layers]
     False
     """
+    shared = shared_relus(model)
+
+    def call(layer, args, kwargs):
+        if layer.name in shared:
+            return keras.ops.maximum(args[0], 0)
+        return layer(*args, **kwargs)
+
+    return clone_edited(
+        uncompiled(model), lambda _, config: config, separate_shared_relus, call=call
+    )
+
+
+def shared_relus(model: keras.Model) -> set[str]:
+    """Names of the ReLUs that share their input with other readers."""
     uses = consumers(model)
-    shared = {
+    return {
         reader
         for use in uses.values()
         if len(use.consumers) > 1
         for reader in use.consumers
         if reader in uses and uses[reader].plain and _is_relu(uses[reader].layer)
     }
-    if not shared:
-        return model
-
-    def call(layer, *args, **kwargs):
-        if layer.name in shared:
-            return keras.ops.maximum(args[0], 0)
-        return layer(*args, **kwargs)
-
-    return keras.models.clone_model(
-        model, clone_function=lambda layer: layer, call_function=call
-    )
 
 
 def _is_relu(layer):

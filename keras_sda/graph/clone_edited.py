@@ -1,12 +1,20 @@
 """Rebuild a functional model with edited layers and the same weights."""
 
+import contextlib
+import contextvars
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
 
 from keras_sda.graph.as_functional import as_functional
+from keras_sda.graph.check_own_variables import check_own_variables
+from keras_sda.graph.model_scope import model_scope
 from keras_sda.utils import InvalidInputError
+
+# New layers and models by the id of the old ones, while a model and those nested in it
+# are cloned: what occurs in several of them stays one.
+_COPIES = contextvars.ContextVar("keras_sda_copies", default=None)
 
 
 def clone_edited(
@@ -17,11 +25,13 @@ def clone_edited(
     weights_of: Callable[[keras.layers.Layer], list] | None = None,
     call: Callable[[Any, tuple, dict], Any] | None = None,
     input_shapes: Sequence[tuple] | None = None,
+    once: bool = True,
 ) -> keras.Model:
     """Clones a functional model with other settings or weights, or without some layers.
 
-    Use it where the graph keeps its shape. The result shares no variable with `model`
-    and is not compiled.
+    Use it where the graph keeps its shape. The result shares no variable with `model`,
+    belongs to the same distribution strategy and is not compiled. Nested subclassed
+    models are copied as layers are, by their config.
 
     Args:
         model: A functional model, as `uncompiled` returns it.
@@ -37,13 +47,15 @@ def clone_edited(
             Defaults to calling the layer.
         input_shapes: Shapes of the new inputs with the batch axis, in order. Defaults
             to those of the model.
+        once: Whether a layer or model that occurs in several nested models stays one.
+            Defaults to `True`; where the new one depends on its place, it cannot.
 
     Returns:
         The new functional `keras.Model`, with the layer names of the old one.
 
     Raises:
         InvalidInputError: A layer does not come back from its config with weights of
-            the same shapes.
+            the same shapes and of its own.
 
     Example:
 
@@ -55,16 +67,46 @@ def clone_edited(
     >>> copy.count_params()
     10
     """
+    with model_scope(model), _copies(once) as copies:
+        new_model = _clone(
+            model, edit, clone_nested, skip, weights_of, call, input_shapes, copies
+        )
+    check_own_variables(model, new_model)
+    return new_model
+
+
+@contextlib.contextmanager
+def _copies(once):
+    known = _COPIES.get() if once else {}
+    if known is not None:
+        yield known
+        return
+    token = _COPIES.set({})
+    try:
+        yield _COPIES.get()
+    finally:
+        _COPIES.reset(token)
+
+
+def _clone(model, edit, clone_nested, skip, weights_of, call, input_shapes, copies):
     pairs = []
 
     def clone(layer):
         if not isinstance(layer, keras.layers.Layer):
             return layer  # an operation without state
+        if isinstance(layer, keras.layers.Lambda):
+            return layer  # code that a config does not hold
+        if id(layer) not in copies:
+            copies[id(layer)] = layer, make(layer)
+        return copies[id(layer)][1]
+
+    def make(layer):
         if _is_graph(layer):
             return clone_nested(layer)
-        if isinstance(layer, (keras.Model, keras.layers.Lambda)):
-            return layer  # code that a config does not hold
-        new = edit(layer, layer.get_config())
+        if isinstance(layer, keras.Model):
+            new = _subclassed(layer)
+        else:
+            new = edit(layer, layer.get_config())
         if not isinstance(new, keras.layers.Layer):
             new = type(layer).from_config(new)
         pairs.append((layer, new))
@@ -79,15 +121,42 @@ def clone_edited(
         model, _new_inputs(model, input_shapes), clone_function=clone, call_function=run
     )
     for old, new in pairs:
-        if old.name not in skip:
+        if old.name in skip:
+            continue
+        if isinstance(old, keras.Model):
+            _set_weights(new, old.weights)
+            _copy_trainable(old, new)
+        else:
             _set_weights(new, weights_of(old) if weights_of else old.weights)
     return new_model
+
+
+def _subclassed(model):
+    """A copy of a nested model with code of its own, as far as its config says it."""
+    try:
+        return type(model).from_config(model.get_config())
+    except Exception as error:  # Models raise many kinds of errors.
+        raise InvalidInputError(
+            f"The nested model {model.name!r} ({type(model).__name__}) is subclassed "
+            "and does not come back from its config, so that it cannot be copied. "
+            "Build it with `keras.Model(inputs, outputs)`, or give it get_config() "
+            f"and from_config(). Keras says: {str(error)[:300]}"
+        ) from error
+
+
+def _copy_trainable(old, new):
+    new.trainable = old.trainable
+    inner = zip(old._flatten_layers(), new._flatten_layers(), strict=True)
+    for before, after in inner:
+        if after.trainable != before.trainable:
+            after.trainable = before.trainable
 
 
 def uncompiled(model: keras.Model) -> keras.Model:
     """Returns a functional model over the same layers, without optimizer and loss."""
     graph = as_functional(model)
-    return keras.Model(graph.input, graph.output, name=model.name)
+    with model_scope(model):
+        return keras.Model(graph.input, graph.output, name=model.name)
 
 
 def _is_graph(layer):

@@ -34,8 +34,8 @@ def rebuild(
         A functional model with its own weights, not compiled.
 
     Raises:
-        InvalidInputError: A layer does not come back from its config, or the model
-            holds a subclassed model with weights.
+        InvalidInputError: A layer or nested subclassed model does not come back from
+            its config.
 
     Example:
 
@@ -66,13 +66,6 @@ class _Rebuilder:
         self._old_of = {}
 
     def model(self, model):
-        for record in self._graph.layers.values():
-            if isinstance(record.layer, keras.Model) and record.layer.weights:
-                raise InvalidInputError(
-                    f"`model` holds the subclassed model {record.name!r} "
-                    f"({type(record.layer).__name__}), which cannot be copied. Build "
-                    "it with `keras.Model(inputs, outputs)`, or make it a layer."
-                )
         self._models[id(model)] = model, self._clone(model)
         # Outer models first: setting the flag of a model sets those of its layers.
         for old, new in [*reversed(self._models.values()), *self._layers.values()]:

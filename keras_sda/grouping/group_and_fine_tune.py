@@ -1,6 +1,5 @@
 """Group a model and train it on, at once or in steps."""
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -10,6 +9,7 @@ from typing import Any
 import keras
 from absl import logging
 
+from keras_sda.graph import model_scope
 from keras_sda.grouping.find_groupable_layers import find_groupable_layers
 from keras_sda.grouping.grouping_report import GroupingReport
 from keras_sda.grouping.grouping_steps import GroupingStep, grouping_steps
@@ -151,7 +151,7 @@ def group_and_fine_tune(
     files = None
     if folder is not None:
         files = StepFolder(folder, {**settings, "weights": _digest(model)})
-    with _scope_of(model):
+    with model_scope(model):
         current, reports = model, []
         before = {"conv": 0.0, "dense": 0.0}
         for number, one in enumerate(steps, 1):
@@ -219,15 +219,6 @@ def _joined(reports: list[GroupingReport], settings: dict) -> GroupingReport:
         warnings=reports[0].warnings,
         settings=settings,
     )
-
-
-def _scope_of(model):
-    """Where the variables of the model live."""
-    if keras.backend.backend() == "tensorflow":
-        strategy = getattr(model, "distribute_strategy", None)
-        if strategy is not None and strategy.num_replicas_in_sync > 1:
-            return strategy.scope()
-    return contextlib.nullcontext()
 
 
 def _digest(model):

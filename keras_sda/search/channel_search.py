@@ -1,6 +1,5 @@
 """The search for widths: weights, gates, smaller network, fine-tuning."""
 
-import contextlib
 import os
 import pathlib
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.graph import model_scope
 from keras_sda.search.add_channel_gates import channel_gates
 from keras_sda.search.choose_masks import choose_masks
 from keras_sda.search.derive import DerivationResult, derive_masks, open_channels
@@ -396,5 +396,4 @@ class ChannelSearch:
 
     def _scope(self):
         """The strategy that the gated model was made under."""
-        strategy = getattr(self.gated, "distribute_strategy", None)
-        return contextlib.nullcontext() if strategy is None else strategy.scope()
+        return model_scope(self.gated)
