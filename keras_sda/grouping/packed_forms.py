@@ -103,19 +103,48 @@ def packed_forms(layer: keras.layers.Layer) -> list[PackedForm]:
     >>> [form.name for form in packed_forms(layer)]
     ['dense', 'lists']
     """
-    lists = filter_lists(keras.ops.convert_to_numpy(layer.mask))
+    lists = _lists(layer)
     forms = [dense_form(layer)]
-    active = [own for own in lists if own.channels]
-    if not active:
+    num_active = sum(bool(own.channels) for own in lists)
+    if not num_active:
         return forms  # It is a constant: nothing is faster than nothing to gather.
     grouped = _grouped_form(layer, lists)
     if grouped is not None:
         forms.append(grouped)
     forms.append(list_form(layer, lists))
     for count in _MERGED:
-        if count < len(active):
-            forms.append(list_form(layer, merged_lists(lists, count), f"lists_{count}"))
+        if count < num_active:
+            lists = merged_lists(lists, count)
+            forms.append(list_form(layer, lists, f"lists_{count}"))
     return forms
+
+
+def packed_form(layer: keras.layers.Layer, name: str) -> PackedForm:
+    """One form of a masked layer; no other is made.
+
+    Args:
+        layer: A `SelfGroupedConv2D` or `SelfGroupedDense`.
+        name: `"dense"`, `"lists"` or `"grouped"`; the last means lists where the groups
+            are not of one size. A layer that reads nothing is dense.
+
+    Example:
+
+    >>> from keras_sda.grouping.packed_forms import packed_form
+    >>> from keras_sda.layers import SelfGroupedDense
+    >>> layer = SelfGroupedDense(2)
+    >>> layer.build((None, 3))
+    >>> packed_form(layer, "lists").name
+    'lists'
+    """
+    lists = _lists(layer) if name != "dense" else []
+    if not any(own.channels for own in lists):
+        return dense_form(layer)
+    grouped = _grouped_form(layer, lists) if name == "grouped" else None
+    return grouped or list_form(layer, lists)
+
+
+def _lists(layer):
+    return filter_lists(keras.ops.convert_to_numpy(layer.mask))
 
 
 def dense_form(layer: keras.layers.Layer) -> PackedForm:
