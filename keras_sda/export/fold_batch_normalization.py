@@ -3,7 +3,13 @@
 import keras
 import numpy as np
 
-from keras_sda.graph import clone_edited, uncompiled, unwrapped
+from keras_sda.graph import (
+    ModelGraph,
+    clone_edited,
+    swaps_bias,
+    uncompiled,
+    unwrapped,
+)
 from keras_sda.graph.consumers import consumers
 from keras_sda.layers.grouped_conv2d import GroupedConv2D
 from keras_sda.layers.packed_conv2d import PackedConv2D
@@ -73,7 +79,10 @@ def _fold(model):
     model = uncompiled(model)
     uses = consumers(model)
     folds, skip = {}, set()
-    _fold_into_producers(uses, folds, skip)
+    shapes = {
+        node.name: node.output_tensors[0].shape[1:] for node in ModelGraph(model).nodes
+    }
+    _fold_into_producers(uses, shapes, folds, skip)
     _fold_into_dense_after(uses, folds, skip)
 
     def edit(layer, config):
@@ -98,11 +107,12 @@ def _fold(model):
         clone_nested,
         skip=skip,
         weights_of=weights_of,
+        once=False,  # what is folded into a layer depends on what is around it
     )
 
 
 def _clone(model):
-    return clone_edited(uncompiled(model), lambda _, config: config, _clone)
+    return clone_edited(uncompiled(model), lambda _, config: config, _clone, once=False)
 
 
 class _Fold:
@@ -168,10 +178,12 @@ def _num_filters(layer):
     return layer.units if isinstance(layer, _DENSE) else layer.filters
 
 
-def _fold_into_producers(uses, folds, skip):
+def _fold_into_producers(uses, shapes, folds, skip):
     for name, use in uses.items():
         if not _is_foldable(use) or not _is_linear(use.layer):
             continue
+        if swaps_bias(use.layer, shapes[name]):
+            continue  # its new bias would be added along the wrong axis
         reader = uses.get(use.only_consumer)
         while reader and _is_normalization(reader, use.layer):
             if name not in folds:

@@ -1,6 +1,7 @@
 """From a masked model to one that computes only what the masks leave."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,7 +16,12 @@ from keras_sda.graph import (
     unwrapped,
 )
 from keras_sda.grouping.order_channels import order_channels
-from keras_sda.grouping.packed_forms import PackedForm, packed_forms
+from keras_sda.grouping.packed_forms import (
+    PackedForm,
+    dense_form,
+    packed_form,
+    packed_forms,
+)
 from keras_sda.grouping.packing_report import PackedLayer, PackingReport
 from keras_sda.grouping.time_forms import FormTimer
 from keras_sda.grouping.trim_unread import trim_unread
@@ -48,6 +54,7 @@ def pack(
     batch_size: int = 1,
     num_runs: int = 7,
     input_shape: Any = None,
+    log: Callable[[str], None] = logging.info,
 ) -> PackingResult:
     """Returns the model to deploy: the same function with the kept weights alone.
 
@@ -74,6 +81,8 @@ def pack(
         batch_size: Images per run when forms are timed. Defaults to `1`.
         num_runs: Timed rounds per layer. Defaults to `7`.
         input_shape: Shape of one image, where the model leaves it open.
+        log: Gets a line of text for every layer whose forms are timed, which takes
+            seconds each. Defaults to `absl.logging.info`.
 
     Returns:
         A `PackingResult` with `model`, whose layers have the names of the masked ones,
@@ -123,7 +132,7 @@ def pack(
     chosen, rows = names, {}
     for _ in range(2 if form == "auto" else 1):
         ordered = order_channels(trimmed, chosen)
-        forms, rows = _choose(ordered, form, timer, input_shape)
+        forms, rows = _choose(ordered, form, timer, input_shape, log)
         chosen = [name for name in names if rows[name].form != "dense"]
     packed = _build(ordered, forms)
     if form == "auto" and chosen:
@@ -157,30 +166,39 @@ def pack(
         },
         input_shape=input_shape,
     )
+    for text in report.warnings:
+        logging.warning("%s: %s.", model.name, text)
     logging.info("%s", report.to_text())
     return PackingResult(packed, report)
 
 
-def _choose(model, form, timer, input_shape):
+def _choose(model, form, timer, input_shape, log):
     """A form and a row of the report for every masked layer."""
     records = ChannelGraph(model).layers
     names = {id(record.layer): record.name for record in records.values()}
     chosen: dict[int, PackedForm] = {}
     rows: dict[str, PackedLayer] = {}
+    shapes: dict[int, tuple] = {}
+    layers = {}
     for call in layer_calls(model, input_shape):
-        layer = call.layer
-        if not isinstance(layer, SelfGrouped) or id(layer) in chosen:
-            continue
-        forms = packed_forms(layer)
+        if isinstance(call.layer, SelfGrouped):
+            layers.setdefault(id(call.layer), call.layer)
+            shapes.setdefault(id(call.layer), call.input_shapes[0])
+    for number, layer in enumerate(layers.values(), 1):
         times: dict[str, float] = {}
         if form == "auto":
-            times = timer.times_ms(forms, call.input_shapes[0])
+            forms = packed_forms(layer)
+            times = timer.times_ms(forms, shapes[id(layer)])
             fastest = min(forms, key=lambda own: times[own.name])
             if times[fastest.name] > _MARGIN * times["dense"]:
                 fastest = forms[0]
+            log(
+                f"Timed layer {number} of {len(layers)}, {names[id(layer)]}: "
+                + ", ".join(f"{key} {value:.3f}" for key, value in times.items())
+                + " ms"
+            )
         else:
-            known = {own.name: own for own in forms}
-            fastest = known.get(form) or known.get("lists") or forms[0]
+            fastest = packed_form(layer, form)
         chosen[id(layer)] = fastest
         name = names[id(layer)]
         rows[name] = PackedLayer.of(name, layer, fastest, times)
@@ -195,7 +213,7 @@ def _build(model, forms):
 
     def chosen(layer):
         if id(layer) not in form_of:
-            form_of[id(layer)] = forms.get(id(layer)) or packed_forms(layer)[0]
+            form_of[id(layer)] = forms.get(id(layer)) or dense_form(layer)
         return form_of[id(layer)]
 
     def edit(layer, config):

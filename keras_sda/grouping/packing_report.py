@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_sda.analysis import profile
+from keras_sda.graph import swapped_bias_note
 from keras_sda.grouping.filter_lists import filter_lists
 from keras_sda.utils.csv_rows import csv_text
 from keras_sda.utils.report_files import markdown_table, read_report, write_report
@@ -80,6 +81,7 @@ class PackingReport:
         unread: Channels that were removed because nobody reads them.
         layers: A `PackedLayer` for every masked layer, in the order in which they run.
         settings: How the model was packed.
+        warnings: What the user should know.
 
     Example:
 
@@ -99,6 +101,7 @@ class PackingReport:
     unread: int
     layers: tuple[PackedLayer, ...]
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def compare(
@@ -130,6 +133,7 @@ class PackingReport:
             unread=unread,
             layers=tuple(layers),
             settings=dict(settings or {}),
+            warnings=tuple(filter(None, [swapped_bias_note(after, input_shape)])),
         )
 
     def to_text(self) -> str:
@@ -150,6 +154,7 @@ class PackingReport:
         ratio = self.settings.get("latency_ratio_to_dense")
         if ratio is not None:
             lines.append(f"latency beside all layers dense: {ratio:.3f}")
+        lines += [f"warning: {text}" for text in self.warnings]
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -213,6 +218,7 @@ class PackingReport:
 
         def build(content):
             rows = tuple(PackedLayer(**row) for row in content.pop("layers"))
-            return cls(layers=rows, **content)
+            warnings = tuple(content.pop("warnings", ()))
+            return cls(layers=rows, warnings=warnings, **content)
 
         return read_report(path, build, _FORMAT, "`PackingReport.save`", "packing")

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from absl import logging
 
-from keras_sda.graph import as_functional, unwrapped
+from keras_sda.graph import as_functional, frozen_note, unwrapped
 from keras_sda.grouping.check_rates import check_rates
 from keras_sda.grouping.disjoint_groups import disjoint_groups
 from keras_sda.grouping.find_groupable_layers import find_groupable_layers
@@ -147,6 +147,8 @@ def self_group(
             f"{reasons or 'It has no layer with a kernel.'}"
         )
     masked = masked_copy(model, groups)
+    names = {entry.name for entry in entries if id(entry.layer) in groups}
+    warnings += filter(None, [frozen_note(graph, masked, names)])
     report = GroupingReport.of(
         masked,
         left_alone,

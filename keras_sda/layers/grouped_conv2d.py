@@ -6,6 +6,7 @@ import functools
 import keras
 from keras import ops
 
+from keras_sda.layers.add_bias import add_bias
 from keras_sda.utils import InvalidInputError
 
 _IMPLEMENTATIONS = ("auto", "split", "native")
@@ -112,6 +113,13 @@ class GroupedConv2D(keras.layers.Conv2D):
                 f"(layer {self.name!r}). Choose `groups` as a divisor of {channels}."
             )
         super().build(input_shape)
+
+    def call(self, inputs):
+        outputs = self.convolution_op(inputs, self.kernel)
+        if self.use_bias:
+            axis = 1 if self.data_format == "channels_first" else -1
+            outputs = add_bias(outputs, self.bias, axis)
+        return outputs if self.activation is None else self.activation(outputs)
 
     def convolution_op(self, inputs, kernel):
         if self.groups == 1:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
+from keras_sda.layers.add_bias import add_bias
 from keras_sda.layers.take_channels import take_channels
 from keras_sda.utils import InvalidInputError
 
@@ -132,19 +133,19 @@ class PackedGroups:
 
     def grouped(self, inputs, axis, function):
         """Applies `function` of inputs and kernel to every group, and joins them."""
-        kernels, biases = iter(self.kernels), self._biases(len(inputs.shape), axis)
+        kernels, biases = iter(self.kernels), self._biases()
         read, made = self.reader(inputs, axis), []
         for own, bias in zip(self.channels, biases, strict=True):
             x = function(read(own), next(kernels)) if own else None
             # Added here, it can become a part of the convolution.
-            made.append(x if x is None or bias is None else ops.add(x, bias))
+            made.append(x if x is None or bias is None else add_bias(x, bias, axis))
         like = next(x for x in made if x is not None)
         for number, (x, size) in enumerate(zip(made, self.sizes, strict=True)):
             if x is None:
                 # Zeros in the shape of the others, whatever the batch is.
                 one = ops.zeros_like(ops.take(like, np.zeros(size, "int32"), axis=axis))
                 bias = biases[number]
-                made[number] = one if bias is None else ops.add(one, bias)
+                made[number] = one if bias is None else add_bias(one, bias, axis)
         outputs = made[0] if len(made) == 1 else ops.concatenate(made, axis=axis)
         if self.order is not None and self.order != list(range(self.num_filters)):
             outputs = take_channels(outputs, self.order, axis)
@@ -152,7 +153,7 @@ class PackedGroups:
             outputs = self.activation(outputs)
         return outputs
 
-    def _biases(self, rank, axis):
+    def _biases(self):
         """The bias of every group, to be added to its outputs; None without one."""
         if self.bias is None:
             return [None] * len(self.sizes)
@@ -160,14 +161,9 @@ class PackedGroups:
         if self.order is not None:
             bias = ops.take(bias, np.argsort(self.order).astype("int32"), axis=0)
         ends = np.cumsum(self.sizes).tolist()
-        parts = [
+        return [
             bias[end - size : end] for end, size in zip(ends, self.sizes, strict=True)
         ]
-        if axis == rank - 1:
-            return parts  # Vectors: with oneDNN a bias of shape (1, 1) is refused.
-        shape = [1] * rank
-        shape[axis] = -1
-        return [ops.reshape(part, shape) for part in parts]
 
     def connections(self) -> int:
         """Pairs of a filter and a channel that it reads."""

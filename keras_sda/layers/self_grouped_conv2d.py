@@ -1,8 +1,11 @@
 """2D convolution whose filters read a learned subset of the input channels."""
 
+import math
+
 import keras
 from keras import ops
 
+from keras_sda.layers.add_bias import add_bias
 from keras_sda.layers.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
 
@@ -87,5 +90,16 @@ class SelfGroupedConv2D(SelfGrouped, keras.layers.Conv2D):
             **kwargs,
         )
 
+    def call(self, inputs):
+        outputs = self.convolution_op(inputs, self.kernel)
+        if self.use_bias:
+            axis = 1 if self.data_format == "channels_first" else -1
+            outputs = add_bias(outputs, self.bias, axis)
+        return outputs if self.activation is None else self.activation(outputs)
+
     def convolution_op(self, inputs, kernel):
         return super().convolution_op(inputs, ops.multiply(kernel, self.mask))
+
+    def compute_macs(self, input_shape, output_shape) -> int:
+        """Multiply-accumulates of the dense layer, for `analysis.profile`."""
+        return math.prod(output_shape) * math.prod(self.kernel.shape[:-1])

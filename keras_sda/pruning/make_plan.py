@@ -50,7 +50,10 @@ def make_plan(
         scope: `"global"` compares channels of all layers, relative to the mean of their
             group; `"layer"` takes the same share of every group. Defaults to
             `"global"`.
-        round_to: Layers keep multiples of so many channels. Defaults to `1`.
+        round_to: Layers keep multiples of so many channels. Where the channels of a
+            layer fall into several groups, each group does, and those that have to stay
+            come on top; the report of `prune` names layers that end with other numbers.
+            Defaults to `1`.
         min_channels: Layers keep at least so many channels. Defaults to `1`.
         exclude: Names of layers that lose no channel. Defaults to none.
         data: For `"taylor"` and `"activation"`: `(inputs, targets)` arrays, or an

@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 
 from keras_sda.analysis import compare_latency
-from keras_sda.graph import ChannelGraph, remove_channels
+from keras_sda.graph import ChannelGraph, frozen_note, remove_channels
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.model_cost import ModelCost
 from keras_sda.pruning.pruning_plan import PruningPlan
@@ -73,7 +73,10 @@ def prune(
         importance: Name of a criterion (see `CRITERIA`) or a function of a
             `ChannelGroup`. Defaults to `"l1"`.
         scope: `"global"` or `"layer"`, see `make_plan`. Defaults to `"global"`.
-        round_to: Layers keep multiples of so many channels. Defaults to `1`.
+        round_to: Layers keep multiples of so many channels. Where the channels of a
+            layer fall into several groups, each group does, and those that have to stay
+            come on top; the report of `prune` names layers that end with other numbers.
+            Defaults to `1`.
         min_channels: Layers keep at least so many channels. Defaults to `1`.
         exclude: Names of layers that lose no channel. Defaults to none.
         data: For `"taylor"` and `"activation"`: `(inputs, targets)` arrays, or an
@@ -133,6 +136,9 @@ def prune(
         plan = planner(current, graph=graph, **goal, **options)
         current = remove_channels(graph, plan.classes(graph))
         plans.append(plan)
+        if number == 1 and (frozen := frozen_note(first.model, current)):
+            # Before anybody trains it.
+            logging.warning("%s: %s.", first.model.name, frozen)
         logging.info(
             "Pruning step %d of %d of %s: MACs %.3f, parameters %.3f of before.",
             number,
@@ -153,6 +159,9 @@ def prune(
         batch_size=batch_size,
         input_shape=input_shape,
     )
+    for text in report.warnings:
+        if text != frozen:
+            logging.warning("%s: %s.", first.model.name, text)
     return PruningResult(current, tuple(plans), plan, report)
 
 

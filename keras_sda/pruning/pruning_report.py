@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_sda.analysis import LatencyComparison, compare_latency, profile
+from keras_sda.graph import frozen_note, swapped_bias_note
 from keras_sda.pruning.draw_channels import draw_channels
 from keras_sda.pruning.layer_timer import LayerTimer
 from keras_sda.utils.csv_rows import csv_text
@@ -65,6 +66,7 @@ class PruningReport:
             over rounds of both models), `ratio_iqr`, `batch_size`, `device`,
             `backend`, `dtype`, `versions`.
         settings: How the smaller model was made.
+        warnings: What the user should know, such as which frozen layers were cut.
 
     Example:
 
@@ -87,6 +89,7 @@ class PruningReport:
     layers: tuple[LayerChange, ...]
     latency: dict[str, Any] | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def compare(
@@ -99,6 +102,7 @@ class PruningReport:
         batch_size: int = 1,
         num_runs: int = 30,
         input_shape: Any = None,
+        warnings: Sequence[str] = (),
     ) -> "PruningReport":
         """Compares two models by the names of their layers.
 
@@ -114,6 +118,7 @@ class PruningReport:
             batch_size: Samples per timed run. Defaults to `1`.
             num_runs: Timed rounds. Defaults to `30`.
             input_shape: Shape of one image, where the models leave it open.
+            warnings: What else the user should know. Defaults to none.
 
         Raises:
             InvalidInputError: A model has no readable graph.
@@ -175,6 +180,16 @@ class PruningReport:
             layers=tuple(rows),
             latency=latency,
             settings=dict(settings or {}),
+            warnings=tuple(
+                text
+                for text in (
+                    frozen_note(before, after),
+                    _round_note(rows, (settings or {}).get("round_to", 1)),
+                    swapped_bias_note(after, input_shape),
+                    *warnings,
+                )
+                if text
+            ),
         )
 
     def to_text(self) -> str:
@@ -202,6 +217,7 @@ class PruningReport:
         fixed = [row for row in self.layers if row.untouchable]
         if fixed:
             lines.append(f"layers with untouchable channels: {len(fixed)}")
+        lines += [f"warning: {text}" for text in self.warnings]
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -258,7 +274,8 @@ class PruningReport:
 
         def build(content):
             rows = tuple(LayerChange(**row) for row in content.pop("layers"))
-            return cls(layers=rows, **content)
+            warnings = tuple(content.pop("warnings", ()))
+            return cls(layers=rows, warnings=warnings, **content)
 
         maker = "`keras-sda prune` or `PruningReport.save`"
         return read_report(folder, build, _FORMAT, maker)
@@ -272,6 +289,28 @@ class PruningReport:
             latency.get("ms_before"), latency.get("ms_after"),
             sum(row.untouchable for row in self.layers),
         )  # fmt: skip
+
+
+def _round_note(rows, round_to):
+    """Which layers keep no multiple of what they were to keep multiples of."""
+    odd = [
+        f"{row.name!r} ({row.channels_after})"
+        for row in rows
+        if row.macs_after
+        and row.type != "BatchNormalization"
+        and row.channels_before is not None
+        and row.channels_after is not None
+        and row.channels_after < row.channels_before
+        and row.channels_after % round_to
+    ]
+    if not odd:
+        return ""
+    more = f" and {len(odd) - 8} more" if len(odd) > 8 else ""
+    return (
+        f"`round_to`={round_to} rounds every group of channels that go together; of "
+        "these layers, whose channels fall into several groups or partly have to stay, "
+        f"other numbers of channels are left: {', '.join(odd[:8])}{more}"
+    )
 
 
 def _latency(comparison: LatencyComparison) -> dict[str, Any]:

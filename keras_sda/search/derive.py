@@ -75,7 +75,8 @@ def derive(
         round_to: Every gate keeps a multiple of so many channels, or all it has:
             those with the largest `s` are opened until it does, and one that closed
             entirely stays closed. What `"exact"` readers of a sum see, of terms that
-            keep different channels, may be no multiple. Defaults to `1`.
+            keep different channels, may be no multiple: the report names these layers.
+            Defaults to `1`.
 
     Returns:
         A `DerivationResult`.
@@ -133,6 +134,8 @@ def derive_masks(
         _at_shape(small.model, input_shape),
         settings=settings,
     )
+    for text in report.warnings:
+        logging.warning("%s: %s.", gated.name, text)
     kept = {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
     if small.silenced:
         logging.info(

@@ -281,7 +281,7 @@ class _GroupRun(CompressionRun):
         self.log(f"Packing, form {options.form}.")
         masked = copy_without_optimizer(masked)
         batch_size = options.latency_batch_size
-        result = pack(masked, options.form, batch_size=batch_size)
+        result = pack(masked, options.form, batch_size=batch_size, log=self.log)
         comparison = compare_latency(
             {"before": self.model, "packed": result.model}, batch_size=batch_size
         )
