@@ -73,6 +73,8 @@ def swapped_bias_note(model: keras.Model, input_shape: Any = None) -> str:
     >>> swapped_bias_note(keras.Model(x, keras.layers.Conv2D(8, 1)(x)))
     ''
     """
+    if not any(_may_swap(layer) for layer in model._flatten_layers()):
+        return ""
     if not _is_affected():
         return ""
     found = {
@@ -90,6 +92,12 @@ def swapped_bias_note(model: keras.Model, input_shape: Any = None) -> str:
         "the width of their maps instead of along the channels, since both have one "
         f"size: {', '.join(named[:8])}{more}. Let them have another number of channels "
         "(another target, `round_to` or `exclude`), use_bias=False, or channels_last"
+    )
+
+
+def _may_swap(layer):
+    return type(layer) in _CLASSES and (
+        isinstance(layer, layers.EinsumDense) or layer.data_format == "channels_first"
     )
 
 
