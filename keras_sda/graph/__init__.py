@@ -22,8 +22,8 @@ from keras_sda.graph.permute_channels import permute_channels
 from keras_sda.graph.rebuild import rebuild
 from keras_sda.graph.remove_channels import remove_channels
 from keras_sda.graph.shortcut_convolutions import shortcut_convolutions
-from keras_sda.graph.unwrapped import unwrapped
 from keras_sda.graph.swapped_biases import swapped_bias_note, swaps_bias
+from keras_sda.graph.unwrapped import unwrapped
 
 __all__ = [
     "CONVOLUTIONS",

@@ -171,11 +171,13 @@ def test_pack_warns_of_dense_forms_alone(first, warned):
     if not is_affected():
         pytest.skip("this Keras adds biases where they belong")
     x = keras.Input((3, 12, 12))
-    y = layers.ReLU()(layers.Conv2D(12, 3, padding="same", name="a")(x))
+    y = layers.ReLU()(layers.Conv2D(8, 1, name="start")(x))
+    y = layers.ReLU()(layers.Conv2D(12, 3, padding="same", name="a")(y))
     y = layers.GlobalAveragePooling2D()(layers.Conv2D(12, 3, name="b")(y))
     model = keras.Model(x, layers.Dense(2)(y))
     model.get_layer("a").bias.assign(np.arange(12.0))
-    masked = self_group(model, conv_rate=0.5, dense_rate=0.0, num_groups=3).model
+    # What reads the layer keeps all of its channels.
+    masked = self_group(model, 0.5, 0.0, num_groups=3, layers=["a"]).model
     assert not pack(masked, "lists").report.warnings
     images = np.random.default_rng(0).normal(size=(2, 3, 12, 12)).astype("float32")
     packed = pack(masked, "lists").model
