@@ -17,6 +17,7 @@ from keras_sda.graph import (
     ModelGraph,
     as_functional,
     clone_edited,
+    expand_known_blocks,
     uncompiled,
     unwrapped,
 )
@@ -81,7 +82,7 @@ def attach(
         raise InvalidInputError(
             f"`start` must be 'last' or 'uniform'. Received: start={start!r}."
         )
-    model = unwrapped(model)
+    model = expand_known_blocks(unwrapped(model))
     graph = ModelGraph(model)
     if isinstance(stages, str):
         if stages != "auto":

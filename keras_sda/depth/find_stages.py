@@ -5,7 +5,7 @@ import functools
 
 import keras
 
-from keras_sda.graph import GraphNode, ModelGraph
+from keras_sda.graph import GraphNode, ModelGraph, expand_known_blocks
 from keras_sda.layers import GroupedConv2D, SelectiveDepthAttention
 from keras_sda.utils import InvalidInputError
 
@@ -82,7 +82,7 @@ def find_stages(model: keras.Model) -> list[DepthStage]:
     Source: arXiv 2209.10327 (IEEE TAI 2024): one attention per stage, over the
     outputs of all its blocks.
     """
-    return _StageFinder(ModelGraph(model)).stages()
+    return _StageFinder(ModelGraph(expand_known_blocks(model))).stages()
 
 
 class _StageFinder:

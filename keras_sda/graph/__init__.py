@@ -11,6 +11,11 @@ from keras_sda.graph.channels import Channels
 from keras_sda.graph.check_own_variables import check_own_variables
 from keras_sda.graph.clone_edited import clone_edited, uncompiled
 from keras_sda.graph.convolutions import CONVOLUTIONS
+from keras_sda.graph.expand_blocks import (
+    expand_blocks,
+    expand_known_blocks,
+    unfold_models,
+)
 from keras_sda.graph.find_head import Head, find_head
 from keras_sda.graph.frozen_note import frozen_note
 from keras_sda.graph.input_specs import input_specs
@@ -44,6 +49,8 @@ __all__ = [
     "check_own_variables",
     "clone_edited",
     "find_head",
+    "expand_blocks",
+    "expand_known_blocks",
     "frozen_note",
     "input_specs",
     "layer_calls",
@@ -57,4 +64,5 @@ __all__ = [
     "swaps_bias",
     "uncompiled",
     "unwrapped",
+    "unfold_models",
 ]

@@ -62,10 +62,12 @@ def find_rule(layer: Any) -> Rule | None:
     registered = _REGISTERED.get(type(layer))
     if registered is not None:
         return registered
-    by_class, by_operation = _built_in()
-    if isinstance(layer, keras.layers.Layer):
-        return by_class.get(type(layer))
+    by_class, by_operation, by_name = _built_in()
     module = type(layer).__module__
+    if isinstance(layer, keras.layers.Layer):
+        return by_class.get(type(layer)) or by_name.get(
+            f"{module}.{type(layer).__qualname__}"
+        )
     if module.startswith("keras.src.ops"):
         return by_operation.get(type(layer).__name__)
     return None
@@ -92,4 +94,5 @@ def _built_in():
         **wrapped_call.RULES,
         **own_layer_rules.RULES,
     }
-    return by_class, {**operation_rules.RULES, **rearranging_rules.RULES}
+    by_operation = {**operation_rules.RULES, **rearranging_rules.RULES}
+    return by_class, by_operation, layer_rules.RULES_BY_NAME

@@ -118,7 +118,7 @@ def _clone(model, edit, clone_nested, skip, weights_of, call, input_shapes, copi
         return layer(*args, **kwargs) if call is None else call(layer, args, kwargs)
 
     new_model = keras.models.clone_model(
-        model, _new_inputs(model, input_shapes), clone_function=clone, call_function=run
+        model, new_inputs(model, input_shapes), clone_function=clone, call_function=run
     )
     for old, new in pairs:
         if old.name in skip:
@@ -167,8 +167,16 @@ def _is_graph(layer):
     return isinstance(layer, keras.Model)
 
 
-def _new_inputs(model, shapes):
-    """Inputs like those of the model; Keras would name them after their tensors."""
+def new_inputs(model: keras.Model, shapes: Sequence[tuple] | None = None):
+    """Inputs like those of the model; Keras would name them after their tensors.
+
+    Args:
+        model: A functional model.
+        shapes: See `clone_edited`.
+
+    Returns:
+        Tensors in the structure of `model.input`.
+    """
     names = {
         id(layer.output): layer.name
         for layer in model.layers

@@ -101,7 +101,7 @@ class _Reader:
             except InvalidInputError:
                 pass  # It overrides `call`: only its shapes can be known.
             else:
-                inputs = _nested_inputs(graph, args, kwargs, name)
+                inputs = nested_inputs(graph, args, kwargs, name)
                 return self.read_graph(graph, inputs, f"{name}/")
         outputs = _output_specs(layer, args, kwargs, name)
         wrapped = _WRAPPED_CALLS.get(type(layer))
@@ -169,8 +169,19 @@ def _output_specs(layer, args, kwargs, name) -> list:
     return outputs
 
 
-def _nested_inputs(graph, args, kwargs, name) -> list:
-    """Flat input tensors of a nested model, in the order of its own inputs."""
+def nested_inputs(
+    graph: keras.Function, args: tuple, kwargs: dict[str, Any], name: str
+) -> list:
+    """Flat input tensors of a nested model, in the order of its own inputs.
+
+    Args:
+        graph: The graph of the nested model.
+        args, kwargs: Arguments of its call.
+        name: How errors call it.
+
+    Raises:
+        InvalidInputError: They are not of the ranks that the model was built for.
+    """
     given = args[0] if args else next(iter(kwargs.values()))
     if isinstance(given, dict) and isinstance(graph._inputs_struct, dict):
         # Keras lets a caller pass more entries than the model takes.

@@ -185,6 +185,15 @@ def _rules():
 
 RULES = _rules()
 
+# Layers of libraries that need not be installed. All of them work value by value.
+RULES_BY_NAME = dict.fromkeys(
+    (
+        "keras_hub.src.models.mit.mit_layers.DropPath",
+        "keras_hub.src.models.hgnetv2.hgnetv2_layers.HGNetV2LearnableAffineBlock",
+    ),
+    unchanged,
+)
+
 try:  # Layers of keras.applications that Keras does not export.
     from keras.src.applications.convnext import StochasticDepth
 except ImportError:

@@ -132,7 +132,7 @@ class _Rebuilder:
                 config = {**config, "layer": self._nested(inner)}
                 new = type(layer)(**config)
             else:
-                new = _from_config(layer, config)
+                new = from_config(layer, config)
             self._layers[id(layer)] = layer, new
             self._old_of[id(new)] = id(layer)
         return self._layers[id(layer)][1]
@@ -147,7 +147,16 @@ class _Rebuilder:
         return values
 
 
-def _from_config(layer, config):
+def from_config(layer: keras.layers.Layer, config: dict) -> keras.layers.Layer:
+    """A new layer of the class of another, or one line that says why it fails.
+
+    Args:
+        layer: The old layer.
+        config: The config of the new one.
+
+    Raises:
+        InvalidInputError: The layer does not come back from its config.
+    """
     try:
         return type(layer).from_config(config)
     except Exception as error:  # Layers raise many kinds of errors.

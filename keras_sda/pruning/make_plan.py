@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.graph import ChannelGraph
+from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning.channel_statistics import channel_statistics
 from keras_sda.pruning.criteria import CRITERIA, NEEDS_DATA
 from keras_sda.pruning.model_cost import ModelCost
@@ -85,7 +85,10 @@ def make_plan(
     """
     _check(macs, params, latency, importance, scope, round_to, min_channels)
     _check_finite(model)
-    graph = graph or ChannelGraph(model, input_shape)
+    if graph is None:
+        loss = getattr(model, "loss", None) if loss is None else loss
+        model = expand_known_blocks(model)
+        graph = ChannelGraph(model, input_shape)
     exclude = _check_exclude(exclude, graph)
     if not graph.groups:
         raise InvalidInputError(

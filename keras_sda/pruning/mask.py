@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_sda.graph import ChannelGraph, rebuild
+from keras_sda.graph import ChannelGraph, expand_known_blocks, rebuild
 from keras_sda.pruning.pruning_plan import PruningPlan
 
 
@@ -37,7 +37,7 @@ def mask(model: keras.Model, plan: PruningPlan) -> keras.Model:
     >>> bool(np.allclose(mask(model, plan)(images), shrink(model, plan)(images)))
     True
     """
-    graph = ChannelGraph(model)
+    graph = ChannelGraph(expand_known_blocks(model))
     kept = graph.kept(plan.classes(graph))
 
     def zero(value, axis):

@@ -9,7 +9,12 @@ import numpy as np
 from absl import logging
 
 from keras_sda.analysis import compare_latency
-from keras_sda.graph import ChannelGraph, frozen_note, remove_channels
+from keras_sda.graph import (
+    ChannelGraph,
+    expand_known_blocks,
+    frozen_note,
+    remove_channels,
+)
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.model_cost import ModelCost
 from keras_sda.pruning.pruning_plan import PruningPlan
@@ -125,6 +130,7 @@ def prune(
         "seed": seed,
         "batch_size": batch_size,
     }
+    model = expand_known_blocks(model)
     first = graph = ChannelGraph(model, input_shape)
     targets = {"macs": macs, "params": params, "latency": latency}
     schedule = _Schedule(first, targets, steps, batch_size) if steps > 1 else None

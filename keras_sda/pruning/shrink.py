@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sda.graph import ChannelGraph, remove_channels
+from keras_sda.graph import ChannelGraph, expand_known_blocks, remove_channels
 from keras_sda.pruning.pruning_plan import PruningPlan
 
 
@@ -33,5 +33,5 @@ def shrink(model: keras.Model, plan: PruningPlan) -> keras.Model:
     >>> small.count_params() <= 0.5 * model.count_params()
     True
     """
-    graph = ChannelGraph(model)
+    graph = ChannelGraph(expand_known_blocks(model))
     return remove_channels(graph, plan.classes(graph))

@@ -5,7 +5,14 @@ from collections.abc import Collection, Sequence
 import keras
 from absl import logging
 
-from keras_sda.graph import as_functional, clone_edited, uncompiled, unwrapped
+from keras_sda.graph import (
+    as_functional,
+    clone_edited,
+    expand_known_blocks,
+    uncompiled,
+    unfold_models,
+    unwrapped,
+)
 from keras_sda.layers import ScaledSigmoidGate
 from keras_sda.search.find_gate_positions import find_gate_positions
 from keras_sda.search.prepared_model import copy_nested
@@ -24,7 +31,8 @@ def add_channel_gates(
     gates start bypassed: the new model computes what the old one does.
 
     Args:
-        model: A functional or built sequential model. It is not changed.
+        model: A functional or built sequential model. It is not changed. The layers
+            of nested models stand in the graph of the result (`graph.unfold_models`).
         where: `"auto"`, or names of batch normalisations or convolutions. Defaults to
             `"auto"`; see `find_gate_positions`, which lists what is done and why not
             elsewhere.
@@ -51,7 +59,7 @@ def add_channel_gates(
 
     Source: arXiv 2103.02126 (Pattern Recognition 126, 2022), the channel gates.
     """
-    model = unwrapped(model)
+    model = unfold_models(expand_known_blocks(unwrapped(model)))
     positions = find_gate_positions(model, where, exclude, residual)
     graph = as_functional(model)
     _check_any(graph, positions)

@@ -6,7 +6,14 @@ from collections.abc import Collection, Sequence
 import keras
 import numpy as np
 
-from keras_sda.graph import ChannelTrace, ModelGraph, as_functional, unwrapped
+from keras_sda.graph import (
+    ChannelTrace,
+    ModelGraph,
+    as_functional,
+    expand_known_blocks,
+    unfold_models,
+    unwrapped,
+)
 from keras_sda.graph.convolutions import CONVOLUTIONS
 from keras_sda.graph.shortcut_convolutions import shortcut_convolutions
 from keras_sda.search.prepared_model import prepared_model
@@ -90,7 +97,7 @@ def find_gate_positions(
         raise InvalidInputError(
             f"`exclude` must be a list of layer names. Received: exclude={exclude!r}."
         )
-    graph = as_functional(unwrapped(model))
+    graph = as_functional(unfold_models(expand_known_blocks(unwrapped(model))))
     _refuse_gates(graph)
     named = _named(where, exclude, graph)
     if residual == "exact":
@@ -183,9 +190,7 @@ class _Finder:
     def _look_at(self, number, step):
         layer = step.node.layer
         if step.record is None:
-            self._note(
-                number, step, "it is a nested model: add gates before nesting it"
-            )
+            self._note(number, step, "it is a nested model that runs in training mode")
         elif isinstance(layer, CONVOLUTIONS):
             readers = self.nodes.readers[step.node.index]
             layers = [self.nodes.nodes[reader].layer for reader in readers]
