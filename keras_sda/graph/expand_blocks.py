@@ -16,6 +16,7 @@ from keras_sda.graph.layer_calls import nested_inputs
 from keras_sda.graph.model_graph import ModelGraph
 from keras_sda.graph.rebuild import from_config
 from keras_sda.graph.trace_block import symbolic, trace_block
+from keras_sda.graph.unwrapped import unwrapped
 from keras_sda.utils import InvalidInputError
 
 # Their composite layers are known to be nothing but the layers inside.
@@ -66,7 +67,7 @@ def expand_blocks(
     >>> x = keras.Input((8, 8, 3))
     >>> model = keras.Model(x, Block(name="block")(x))
     >>> [layer.name for layer in expand_blocks(model).layers[1:]]
-    ['block_conv', 'block_norm', 'block_relu']
+    ['block_conv', 'block_norm']
     """
     packages = None if packages is None else tuple(packages)
     graph = as_functional(model)
@@ -120,7 +121,11 @@ def expand_known_blocks(model: keras.Model) -> keras.Model:
 
     Returns:
         See `expand_blocks`.
+
+    Raises:
+        InvalidInputError: The model wraps another, see `unwrapped`.
     """
+    model = unwrapped(model)  # While it can be told from the classes of the library.
     try:
         return expand_blocks(model, _LIBRARIES)
     except InvalidInputError:
