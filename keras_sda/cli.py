@@ -1,8 +1,11 @@
 """The command line `keras-sda`."""
 
 import argparse
+import contextlib
 import json
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from keras_sda.cli_group import add_group_command
@@ -14,6 +17,7 @@ from keras_sda.version import __version__
 
 _USER_ERROR = 2
 _INTERRUPTED = 130
+_TERMINATED = 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 2 where the input cannot be used (with one line on
-        standard error), or 130 after an interruption.
+        standard error), 130 after an interruption (SIGINT, Ctrl-C) or 143 after
+        SIGTERM.
 
     Example:
 
@@ -35,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        options.run(options)
+        with _sigterm_interrupts():
+            options.run(options)
+    except _Terminated:
+        _error("terminated. An interrupted training goes on with --resume.")
+        return _TERMINATED
     except KeyboardInterrupt:
         _error("interrupted. An interrupted training goes on with --resume.")
         return _INTERRUPTED
@@ -47,6 +56,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _error(_message(error))
         return _USER_ERROR
     return 0
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a run as Ctrl-C does."""
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts():
+    """Lets SIGTERM leave a run tidy, unless the caller handles it himself."""
+
+    def terminate(number, frame):
+        raise _Terminated
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _message(error):

@@ -1,7 +1,6 @@
 """Group a model and train it on, at once or in steps."""
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from keras_sda.grouping.grouping_report import GroupingReport
 from keras_sda.grouping.grouping_steps import GroupingStep, grouping_steps
 from keras_sda.grouping.self_group import self_group
 from keras_sda.grouping.step_folder import StepFolder
-from keras_sda.utils import InvalidInputError
+from keras_sda.utils import InvalidInputError, folder_lock, model_digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +63,8 @@ def group_and_fine_tune(
     With a `folder`, every finished step is saved, and a call that was killed is
     repeated with the same arguments: it goes on after the last step, with the masks
     that were chosen. Give `fine_tune` a backup of its own to go on inside a step, such
-    as `keras.callbacks.BackupAndRestore` in a folder of the step's name.
+    as `keras_sda.training.EpochBackup` in a folder of the step's name. Only one process
+    at a time may work in a folder.
 
     Args:
         model: The trained model, not changed. What is made of it lives where it does:
@@ -96,8 +96,9 @@ def group_and_fine_tune(
         A `FineTunedGroups`.
 
     Raises:
-        InvalidInputError: An argument cannot be used, or `folder` holds steps of
-            another model or of other arguments.
+        InvalidInputError: An argument cannot be used, a layer would be left without
+            connections, `folder` holds steps of another model or of other arguments,
+            or another process works in it.
 
     Example:
 
@@ -148,10 +149,17 @@ def group_and_fine_tune(
     settings = {"conv_rate": conv_rate, "dense_rate": dense_rate, "scheme": scheme,
                 "local_epochs": local_epochs, "global_epochs": global_epochs,
                 "step": step, **options}  # fmt: skip
-    files = None
-    if folder is not None:
-        files = StepFolder(folder, {**settings, "weights": _digest(model)})
-    with model_scope(model):
+    with folder_lock(folder), model_scope(model):
+        files = None
+        if folder is not None:
+            files = StepFolder(folder, {**settings, "weights": model_digest(model)})
+        first = steps[0]
+        begun = files and (files.is_done(first.name) or files.is_grouped(first.name))
+        if len(steps) > 1 and not begun:
+            # The last rates, before the first of the trainings that lead to them.
+            last = [one for one in steps if one.groups][-1]
+            self_group(model, last.conv_rate, last.dense_rate, **options,
+                       input_shape=input_shape)  # fmt: skip
         current, reports = model, []
         before = {"conv": 0.0, "dense": 0.0}
         for number, one in enumerate(steps, 1):
@@ -219,11 +227,3 @@ def _joined(reports: list[GroupingReport], settings: dict) -> GroupingReport:
         warnings=reports[0].warnings,
         settings=settings,
     )
-
-
-def _digest(model):
-    """Tells one trained model from another."""
-    digest = hashlib.sha256()
-    for weight in model.weights:
-        digest.update(keras.ops.convert_to_numpy(weight).tobytes())
-    return digest.hexdigest()

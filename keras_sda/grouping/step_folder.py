@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import keras
 
 from keras_sda.grouping.grouping_report import GroupingReport
-from keras_sda.utils import InvalidInputError, atomic_write, load_model
+from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
+from keras_sda.utils.atomic_write import is_temporary
 
 
 class StepFolder:
@@ -37,6 +38,9 @@ class StepFolder:
     def __init__(self, folder: str | os.PathLike, settings: Mapping):
         self._folder = pathlib.Path(folder)
         path = self._folder / "steps.json"
+        for left in self._folder.glob("*/.*"):
+            if is_temporary(left):
+                left.unlink()  # by a call that was killed
         text = json.dumps(settings, indent=1, default=str) + "\n"
         if path.is_file():
             _compare(path, json.loads(text))
@@ -98,8 +102,7 @@ def _save(model, path):
     # A compiled model would take the state of its optimizer along.
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())
-    with atomic_write(path) as temporary:
-        copy.save(temporary)
+    save_model(copy, path)
 
 
 def _compare(path, settings):

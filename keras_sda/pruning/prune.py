@@ -15,6 +15,7 @@ from keras_sda.graph import (
     frozen_note,
     remove_channels,
 )
+from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.model_cost import ModelCost
 from keras_sda.pruning.pruning_plan import PruningPlan
@@ -107,7 +108,8 @@ def prune(
         A `PruningResult` with `model`, `plan`, `plans` and `report`.
 
     Raises:
-        InvalidInputError: An argument cannot be used, or a target cannot be reached.
+        InvalidInputError: An argument cannot be used, or a target cannot be reached;
+            with `steps` this is known before the first one.
 
     Example:
 
@@ -134,6 +136,12 @@ def prune(
     first = graph = ChannelGraph(model, input_shape)
     targets = {"macs": macs, "params": params, "latency": latency}
     schedule = _Schedule(first, targets, steps, batch_size) if steps > 1 else None
+    if steps > 1 and planner is make_plan:
+        # Before the first step has been trained. Planners of one's own may replay.
+        check_reachable(
+            model, graph=first, **targets,
+            **{name: options[name] for name in options if name not in ("data", "loss")},
+        )  # fmt: skip
     current, plans = model, []
     for number in range(1, steps + 1):
         if number > 1:

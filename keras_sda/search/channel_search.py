@@ -28,7 +28,7 @@ from keras_sda.search.search_options import (
 from keras_sda.search.stage_folder import StageFolder
 from keras_sda.search.stage_variables import stage_variables
 from keras_sda.search.train_stage import train_stage
-from keras_sda.utils import InvalidInputError
+from keras_sda.utils import InvalidInputError, folder_lock, model_digest
 
 
 class ChannelSearch:
@@ -42,7 +42,8 @@ class ChannelSearch:
     3. `derive` cuts the closed channels out, `fine_tune` trains what is left.
 
     With a folder every stage can be interrupted, by a kill too: make the same search
-    again, call the stages as before, and it goes on after the last finished epoch.
+    again of the same model, call the stages as before, and it goes on after the last
+    finished epoch. Only one process at a time may work in a folder.
 
     Args:
         gated: A model with gates. The stages train it in place.
@@ -105,6 +106,9 @@ class ChannelSearch:
         self.folder = None if folder is None else pathlib.Path(folder)
         self._loss, self._metrics, self._seed = loss, list(metrics), seed
         self._input_shape = input_shape
+        self._start = {"seed": seed}  # a repeated call has to begin alike
+        if folder is not None:
+            self._start["model"] = model_digest(gated)
         self._cost = None
         self._target = None
         self.log: SearchLog | None = None
@@ -275,10 +279,7 @@ class ChannelSearch:
         """Third stage: trains `result.model`, the derived network, in place.
 
         Args:
-            data, epochs, optimizer, **options: See `train_weights`.
-
-        Returns:
-            A dictionary of losses and metrics per epoch.
+            data, epochs, optimizer, **options: See `train_weights`; so is what returns.
 
         Raises:
             InvalidInputError: See `train_weights`; or there is no derived network yet.
@@ -329,18 +330,16 @@ class ChannelSearch:
         """
         check_lambda(lambda_arch, target_macs)
         check_budget(target_macs, self.cost, round_to)
-        if weight_epochs:
-            self.train_weights(data, weight_epochs, weight_optimizer, **options)
-        self.learn_architecture(
-            data,
-            architecture_epochs,
-            lambda_arch,
-            target_macs,
-            **{**options, **(architecture or {})},
-        )
-        result = self.derive(threshold, residual, max_half_open, round_to)
-        if fine_tune_epochs:
-            self.fine_tune(data, fine_tune_epochs, fine_tune_optimizer, **options)
+        with folder_lock(self.folder):
+            if weight_epochs:
+                self.train_weights(data, weight_epochs, weight_optimizer, **options)
+            more = {**options, **(architecture or {})}
+            self.learn_architecture(
+                data, architecture_epochs, lambda_arch, target_macs, **more
+            )
+            result = self.derive(threshold, residual, max_half_open, round_to)
+            if fine_tune_epochs:
+                self.fine_tune(data, fine_tune_epochs, fine_tune_optimizer, **options)
         return result
 
     def plot(self, path: str | os.PathLike) -> None:
@@ -365,7 +364,7 @@ class ChannelSearch:
         plot_search(self.log.rows, widths, path, self.gated.name)
 
     def _run(self, stage, model, data, epochs, optimizer, options, more_callbacks=None):
-        with self._scope():
+        with self._scope(), folder_lock(self.folder):
             loss = self._loss or default_loss(self.gated, data)
             return train_stage(
                 stage, model, data, epochs, optimizer, loss, self._metrics,
@@ -378,7 +377,7 @@ class ChannelSearch:
 
     def _settings(self, epochs, options):
         batch_size = options.get("batch_size", 32)
-        return {"epochs": epochs, "batch_size": batch_size, "seed": self._seed}
+        return {"epochs": epochs, "batch_size": batch_size, **self._start}
 
     def _stage(self, name, settings):
         folder = None if self.folder is None else self.folder / name

@@ -7,19 +7,24 @@ import pathlib
 import keras
 from absl import logging
 
-from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils import InvalidInputError, WeightsFile, atomic_write
+from keras_sda.utils.atomic_write import is_temporary
+
+_FINAL = "final.weights.h5"
 
 
 class StageFolder:
     """Keeps what a stage needs to go on after a kill.
 
-    After every epoch the weights and the state of the optimizer are written as one file
-    that is renamed into its place; its name holds the number of the epoch, so the two
-    cannot disagree.
+    After every epoch the weights and the state of the optimizer are written as one
+    `WeightsFile`; its name holds the number of the epoch, so the two cannot disagree.
+    The newest complete one wins.
 
     Args:
         folder: The folder of the stage, or `None` to keep nothing.
-        settings: How the stage is run. A backup of another setting is an error.
+        settings: How the stage is run. A backup of another setting is an error;
+            `"model"`, the digest of the model that the search began with, may be
+            missing in folders of earlier versions.
 
     Example:
 
@@ -41,7 +46,9 @@ class StageFolder:
     @property
     def is_finished(self) -> bool:
         """Whether the stage has been run to its end."""
-        return bool(self._note and self._note.get("finished"))
+        if not (self._note and self._note.get("finished")):
+            return False
+        return (self.folder / _FINAL).is_file()
 
     def restore(self, model: keras.Model) -> int:
         """Loads the last backup, if there is one; returns the number of epochs done."""
@@ -49,12 +56,16 @@ class StageFolder:
             return 0
         if self._note is None:
             self._write_note(False)
+        for path in self.folder.glob(".*"):
+            if is_temporary(path):
+                path.unlink()  # left by a kill
         for epoch, path in sorted(self._backups(), reverse=True):
-            try:
-                model.load_weights(path)
-            except (OSError, ValueError, KeyError) as error:
-                logging.warning("Backup %s cannot be read (%s).", path, error)
+            file = WeightsFile(path)
+            problem = file.problem(model)
+            if problem:
+                logging.warning("Backup %s is not used: %s.", path, problem)
                 continue
+            file.read(model, check=False)
             return epoch
         return 0
 
@@ -66,20 +77,19 @@ class StageFolder:
         """Writes the final weights of `model` and removes the backups."""
         if self.folder is None:
             return
-        with atomic_write(self.folder / "final.weights.h5") as temporary:
-            model.save_weights(temporary)
+        WeightsFile(self.folder / _FINAL).write(model)
         self._write_note(True)
         for _, path in self._backups():
             path.unlink()
 
     def load(self, model: keras.Model) -> None:
         """Loads the final weights."""
-        model.load_weights(self.folder / "final.weights.h5")
+        WeightsFile(self.folder / _FINAL).read(model)
 
     def save(self, model, epoch):
         old = self._backups()
-        with atomic_write(self.folder / f"epoch{epoch:04d}.weights.h5") as temporary:
-            model.save_weights(temporary)
+        path = self.folder / f"epoch{epoch:04d}.weights.h5"
+        WeightsFile(path).write(model, epoch)
         for number, path in old:
             if number != epoch:
                 path.unlink()
@@ -101,11 +111,19 @@ class StageFolder:
             raise InvalidInputError(
                 f"`folder`: {path} is damaged ({error}). Start in another folder."
             ) from error
+        if "model" not in settings:
+            settings = {**settings, "model": self.settings.get("model")}
         changed = sorted(
             key
             for key in {*settings, *self.settings}
             if settings.get(key) != self.settings.get(key)
         )
+        if "model" in changed:
+            raise InvalidInputError(
+                f"`folder`: {self.folder} holds this stage of another starting model: "
+                "its weights were not those that were given now. Give the model as it "
+                "was then, or choose another folder."
+            )
         if changed:
             raise InvalidInputError(
                 f"`folder`: {self.folder} holds this stage with other settings: "

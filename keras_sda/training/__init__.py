@@ -3,6 +3,7 @@
 from keras_sda.training.augmented_batches import AugmentedBatches
 from keras_sda.training.build_classifier import build_classifier
 from keras_sda.training.coupled_sgd import CoupledSGD
+from keras_sda.training.epoch_backup import EpochBackup
 from keras_sda.training.evaluate_classifier import evaluate_classifier
 from keras_sda.training.evaluation_stream import evaluation_stream
 from keras_sda.training.fine_tune_classifier import (
@@ -33,6 +34,7 @@ __all__ = [
     "RECIPES",
     "AugmentedBatches",
     "CoupledSGD",
+    "EpochBackup",
     "GroupOptions",
     "ImageDataset",
     "PruneOptions",

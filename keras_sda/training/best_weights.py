@@ -5,7 +5,7 @@ import pathlib
 
 import keras
 
-from keras_sda.utils import atomic_write
+from keras_sda.utils import WeightsFile
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -40,8 +40,7 @@ class BestWeights(keras.callbacks.Callback):
         accuracy = float((logs or {}).get("accuracy", -1.0))
         if accuracy > self.best:
             self.best = accuracy
-            with atomic_write(self.path) as temporary:
-                copy_without_optimizer(self.model).save_weights(temporary)
+            WeightsFile(self.path).write(copy_without_optimizer(self.model))
 
 
 def copy_without_optimizer(model: keras.Model) -> keras.Model:

@@ -20,10 +20,11 @@ from keras_sda.training.image_dataset import ImageDataset
 from keras_sda.training.load_image_dataset import load_image_dataset
 from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.training.make_strategy import make_strategy
-from keras_sda.training.output_folder import check_output, claim_output
+from keras_sda.training.output_folder import check_output, claim_output, read_run
+from keras_sda.training.run_inputs import check_same_inputs, run_inputs
 from keras_sda.training.run_options import RunOptions
 from keras_sda.training.space_guard import check_free_space
-from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils import atomic_write, save_model
 from keras_sda.utils.csv_rows import write_rows
 
 
@@ -80,6 +81,9 @@ class CompressionRun:
         """Makes `self.model` and `self.size`; writes nothing."""
         raise TypeError(f"{type(self).__name__} must define `prepare`.")
 
+    def check_goal(self) -> None:
+        """Raises where the goal cannot be reached; a new run asks before it writes."""
+
     def carry_out(self) -> dict:
         """Does the work and returns what `self.write` returned."""
         raise TypeError(f"{type(self).__name__} must define `carry_out`.")
@@ -93,16 +97,13 @@ class CompressionRun:
             OSError: The folder cannot be written or the disk is full.
         """
         options, folder = self.options, self.folder
-        model = pathlib.Path(options.model)
-        if model.is_file() and folder.resolve() in model.resolve().parents:
-            raise InvalidInputError(
-                f"`output` {folder} holds the model to {options.command}, {model}. "
-                "Name another folder."
-            )
         check_output(options)
         if options.resume and (folder / "metrics.json").is_file():
             self.log(f"The run in {folder} is complete; nothing to resume.")
+            shutil.rmtree(self.backup, ignore_errors=True)  # a kill may have left it
             return json.loads((folder / "metrics.json").read_text())
+        # Before the files are read.
+        inputs = run_inputs(options)
         make_deterministic(options, self.log)
         self.strategy = make_strategy(options.strategy, options.virtual_devices)
         if options.dataset is not None:
@@ -113,13 +114,19 @@ class CompressionRun:
                 strict=options.strict,
                 max_train_examples=options.max_train_examples,
             )
+        inputs |= run_inputs(None, self.dataset)
+        if options.resume:
+            # Before the model is found to be unfit for what it never was meant for.
+            check_same_inputs(read_run(folder), inputs, options, folder)
         with self.strategy.scope():
             keras.utils.set_random_seed(options.seed)
             self.prepare()
             if self.dataset is not None:
                 self.find_head()
+            if not options.resume:
+                self.check_goal()
         check_free_space(folder, self.model)
-        with claim_output(folder, options), self.strategy.scope():
+        with claim_output(folder, options, inputs), self.strategy.scope():
             return self.carry_out()
 
     def find_head(self) -> Head:
@@ -198,8 +205,7 @@ class CompressionRun:
             draw_curves(history, self.folder / "curves.png", title, marks)
         report.save(self.folder)
         self._write_labels()
-        with atomic_write(self.folder / "model.keras") as temporary:
-            copy_without_optimizer(model).save(temporary)
+        save_model(copy_without_optimizer(model), self.folder / "model.keras")
         with atomic_write(self.folder / "metrics.json") as temporary:
             temporary.write_text(json.dumps(metrics, indent=2) + "\n")
         shutil.rmtree(self.backup, ignore_errors=True)

@@ -8,6 +8,7 @@ import keras
 
 from keras_sda.graph import find_head
 from keras_sda.training.coupled_sgd import CoupledSGD
+from keras_sda.training.epoch_backup import EpochBackup
 from keras_sda.training.evaluation_stream import evaluation_stream
 from keras_sda.training.history_file import HistoryFile
 from keras_sda.training.image_dataset import ImageDataset
@@ -15,10 +16,9 @@ from keras_sda.training.make_schedule import make_schedule
 from keras_sda.training.part_in_use import PartInUse
 from keras_sda.training.reading_errors import reading_errors
 from keras_sda.training.recipe import Recipe
-from keras_sda.training.repair_backup import repair_backup
 from keras_sda.training.space_guard import SpaceGuard
 from keras_sda.training.training_stream import steps_per_epoch, training_stream
-from keras_sda.utils import SeedPerEpoch, StopOnNaN
+from keras_sda.utils import SeedPerEpoch, StopOnNaN, folder_lock
 
 # A trained network wants a lower rate than the recipe it was trained with.
 _RATE_SHARE = 0.1
@@ -85,36 +85,42 @@ def fine_tune_classifier(
     test = evaluation_stream(dataset, image_size, batch_size)
     _compile(model, optimizer, activation)
     model.optimizer.build(model.trainable_variables)
-    start = repair_backup(folder, steps)
-    history = HistoryFile(folder / "history.csv", start)
-    part = PartInUse()
-    hint = (
-        f"Try a lower `learning_rate` (it was {rate:g}) in another folder, or with "
-        "`overwrite` (--overwrite)."
-    )
-    callbacks = [
-        part,
-        SpaceGuard(folder),
-        StopOnNaN(lambda: hint),
-        SeedPerEpoch(seed),
-        history,
-        # Last: an epoch counts as done when its row is written.
-        keras.callbacks.BackupAndRestore(
-            str(folder), double_checkpoint=True, delete_checkpoint=False
-        ),
-    ]
-    stream = training_stream(
-        dataset, recipe, image_size, batch_size, epochs, seed=seed, start_epoch=start
-    )
-    with reading_errors(dataset.name, lambda: part.name, dataset.folder):
-        model.fit(
-            stream,
-            epochs=epochs,
-            steps_per_epoch=steps,
-            shuffle=False,
-            validation_data=test,
-            callbacks=callbacks,
+    with folder_lock(folder):
+        backup = EpochBackup(folder, steps)
+        start = backup.restore(model)
+        history = HistoryFile(folder / "history.csv", start)
+        part = PartInUse()
+        hint = (
+            f"Try a lower `learning_rate` (it was {rate:g}) in another folder, or with "
+            "`overwrite` (--overwrite)."
         )
+        callbacks = [
+            part,
+            SpaceGuard(folder),
+            StopOnNaN(lambda: hint),
+            SeedPerEpoch(seed),
+            history,
+            backup,  # last: an epoch counts as done when its row is written
+        ]
+        stream = training_stream(
+            dataset,
+            recipe,
+            image_size,
+            batch_size,
+            epochs,
+            seed=seed,
+            start_epoch=start,
+        )
+        with reading_errors(dataset.name, lambda: part.name, dataset.folder):
+            model.fit(
+                stream,
+                epochs=epochs,
+                initial_epoch=start,
+                steps_per_epoch=steps,
+                shuffle=False,
+                validation_data=test,
+                callbacks=callbacks,
+            )
     return history.rows
 
 

@@ -20,6 +20,7 @@ from keras_sda.grouping import (
     pack,
     plot_group_sizes,
     published_counts,
+    self_group,
 )
 from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.compression_run import CompressionRun
@@ -28,7 +29,7 @@ from keras_sda.training.group_options import GroupOptions
 from keras_sda.training.history_file import read_history
 from keras_sda.training.open_classifier import is_model_file, open_classifier
 from keras_sda.training.recipes import RECIPES, default_recipe
-from keras_sda.utils import atomic_write, load_model
+from keras_sda.utils import atomic_write, load_model, save_model
 
 _WEIGHTS = "weights"
 # As published: twenty local epochs where the last training has ninety.
@@ -185,6 +186,23 @@ class _GroupRun(CompressionRun):
             result.model, _Changes(report, latency), metrics | packing, rows, marks
         )
 
+    def check_goal(self) -> None:
+        """The last rates, where something would be lost before they are tried."""
+        options = self.options
+        if not (self.epochs[_WEIGHTS] or options.overwrite):
+            return  # `group_and_fine_tune` looks at them first of all
+        self_group(
+            self.model,
+            options.conv_rate,
+            options.dense_rate,
+            num_groups=options.num_groups,
+            regroup=options.regroup,
+            balance=options.balance,
+            layers=self.layers,
+            exclude=_names(options.exclude),
+            seed=options.seed,
+        )
+
     def train_weights(self) -> None:
         """The training of the whole network, or its result."""
         epochs, saved = self.epochs[_WEIGHTS], self.backup / "whole.keras"
@@ -196,8 +214,7 @@ class _GroupRun(CompressionRun):
             if is_model_file(self.options.model):
                 rate = self.options.learning_rate  # it was trained before
             self.fit(self.model, epochs, _WEIGHTS, rate)
-            with atomic_write(saved) as temporary:
-                copy_without_optimizer(self.model).save(temporary)
+            save_model(copy_without_optimizer(self.model), saved)
         self.model = load_model(saved)
 
     def fine_tune(self, model, epochs, name) -> None:
@@ -302,8 +319,7 @@ class _GroupRun(CompressionRun):
         if measured:
             metrics["accuracy_packed"] = measured["accuracy"]
         result.report.save(self.folder)
-        with atomic_write(self.folder / "packed.keras") as temporary:
-            copy_without_optimizer(result.model).save(temporary)
+        save_model(copy_without_optimizer(result.model), self.folder / "packed.keras")
         return metrics, latency
 
 

@@ -6,10 +6,13 @@ import json
 import pathlib
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from keras_sda.training.run_inputs import check_inputs_outside, check_same_inputs
 from keras_sda.training.run_options import RunOptions
-from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils import InvalidInputError, atomic_write, folder_lock
+from keras_sda.utils.atomic_write import is_temporary
+from keras_sda.utils.folder_lock import LOCK_NAME, check_not_locked
 
 # May differ between a run and its continuation: the data may have moved (it is up to
 # the user that it is the same), and `strict` can only stop a run, not change it.
@@ -54,8 +57,8 @@ def check_output(options: RunOptions) -> pathlib.Path:
 
     Raises:
         InvalidInputError: The folder holds a run and neither `resume` nor `overwrite`
-            is set, it holds other files, it holds no run to resume, or the run in it
-            had other options.
+            is set, it holds other files or an input of the run, it holds no run to
+            resume, the run in it had other options, or another process works in it.
         OSError: The folder cannot be written.
 
     Example:
@@ -70,10 +73,12 @@ def check_output(options: RunOptions) -> pathlib.Path:
         raise InvalidInputError(
             f"`output` must be a folder. Received a file: {options.output!r}."
         )
+    check_inputs_outside(options, folder)
+    check_not_locked(folder, "output")
+    names = sorted(path.name for path in _entries(folder))
     if options.resume:
         _compare(folder, read_run(folder, options.command), options)
-    elif folder.is_dir() and any(folder.iterdir()):
-        names = sorted(path.name for path in folder.iterdir())
+    elif names:
         listed = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         if not _holds_run(folder):
             raise InvalidInputError(
@@ -91,33 +96,59 @@ def check_output(options: RunOptions) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def claim_output(folder: pathlib.Path, options: RunOptions) -> Iterator[None]:
-    """Makes the folder, deletes an earlier run with `overwrite`, stores the options.
+def claim_output(
+    folder: pathlib.Path, options: RunOptions, inputs: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Locks the folder, deletes an earlier run with `overwrite`, stores the options.
 
-    Use it around everything that writes. When that fails before the first backup is
-    written, a folder that held no run before is left as it was, so that the corrected
-    command can use it. An interruption leaves everything for `resume`.
+    Use it around everything that writes, when all checks have passed. When that fails
+    before anything is finished that `resume` could go on from, a folder that held no
+    run before is left as it was, so that the corrected command can use it. What is
+    finished, a backup or a step, stays whatever the error is, and an interruption
+    leaves everything.
 
     Args:
         folder: What `check_output` returned.
         options: Written to `options.json`. Files that no run has made are kept.
+        inputs: What `run_inputs` returned, written as well, or compared where a run
+            goes on. Defaults to none.
+
+    Raises:
+        InvalidInputError: An input is not what it was, or another process works in the
+            folder or has done so meanwhile.
+        OSError: The folder cannot be written.
     """
-    held_run = _holds_run(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    if options.overwrite:
-        _delete_run(folder)
     try:
-        with atomic_write(folder / "options.json") as temporary:
-            stored = {"command": options.command, **dataclasses.asdict(options)}
-            stored = json.dumps(stored, indent=2)
-            temporary.write_text(f"{stored}\n")
-        yield
+        with folder_lock(folder, "output", shared=False):
+            # Another process may have been here since.
+            check_output(options)
+            held_run = _holds_run(folder)
+            if options.resume:
+                before = read_run(folder, options.command)
+                if (folder / "metrics.json").is_file():
+                    raise InvalidInputError(
+                        f"`resume` (--resume): another process has completed the run "
+                        f"in {folder} meanwhile."
+                    )
+                check_same_inputs(before, inputs or {}, options, folder)
+                stored = before.get("inputs")
+                inputs = stored if isinstance(stored, Mapping) else inputs
+            elif options.overwrite:
+                _delete_run(folder)
+            _delete_temporaries(folder)
+            try:
+                _write_options(folder, options, inputs)
+                yield
+            except Exception:
+                if not held_run and not _is_worth_keeping(folder):
+                    _delete_run(folder)
+                    _delete_temporaries(folder)
+                raise
     except Exception:
-        if not held_run and not any((folder / "backup").rglob("*.weights.h5*")):
-            _delete_run(folder)
-            with contextlib.suppress(OSError):  # not empty, or not made either
-                for path in made:
-                    path.rmdir()
+        with contextlib.suppress(OSError):  # not empty, or not made either
+            for path in made:
+                path.rmdir()
         raise
 
 
@@ -175,8 +206,53 @@ def _holds_run(folder) -> bool:
         return False
 
 
+def _entries(folder) -> list[pathlib.Path]:
+    """What is in a folder, without what a killed run leaves before its first file."""
+    if not folder.is_dir():
+        return []
+    return [
+        path
+        for path in folder.iterdir()
+        if path.name != LOCK_NAME and not _is_own_temporary(path)
+    ]
+
+
+def _is_own_temporary(path) -> bool:
+    # Such as .options-0a1b2c3d.json
+    stem, _, rest = path.name[1:].rpartition("-")
+    return is_temporary(path) and f"{stem}{rest[8:]}" in _OWN
+
+
+def _delete_temporaries(folder):
+    for path in folder.iterdir():
+        if _is_own_temporary(path):
+            path.unlink()
+
+
+def _is_worth_keeping(folder) -> bool:
+    """Whether a backup, a stage or a step is finished."""
+    finished = [
+        path
+        for pattern in ("*.weights.h5*", "*.keras", "step*.json")
+        for path in (folder / "backup").rglob(pattern)
+        if not is_temporary(path)
+    ]
+    return bool(finished) or (folder / "model.keras").is_file()
+
+
+def _write_options(folder, options, inputs):
+    stored = {"command": options.command, **dataclasses.asdict(options)}
+    if inputs is not None:
+        stored["inputs"] = dict(inputs)
+    with atomic_write(folder / "options.json") as temporary:
+        temporary.write_text(f"{json.dumps(stored, indent=2)}\n")
+
+
 def _delete_run(folder):
-    for name in _OWN:
+    # The results first, the options last: a kill in between leaves a run that is not
+    # complete, and that can be deleted or repeated.
+    for name in ("metrics.json", *sorted(_OWN - {"metrics.json", "options.json"}),
+                 "options.json"):  # fmt: skip
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -187,8 +263,12 @@ def _delete_run(folder):
 def _check_writable(folder):
     probe = existing_part(folder) / f".probe-{uuid.uuid4().hex[:8]}"
     try:
-        probe.write_bytes(b"x")
-        probe.unlink()
+        try:
+            with probe.open("wb") as file:
+                probe.unlink()  # so that a kill leaves nothing; the file stays open
+                file.write(b"x")
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(
             error.errno,

@@ -6,7 +6,9 @@ from collections.abc import Callable
 import keras
 from absl import logging
 
+from keras_sda.graph import ChannelGraph
 from keras_sda.pruning import PruningPlan, make_plan, prune
+from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.compression_run import CompressionRun
 from keras_sda.training.evaluate_classifier import check_classifier
@@ -14,7 +16,7 @@ from keras_sda.training.fine_tune_classifier import fine_tune_classifier
 from keras_sda.training.prune_options import PruneOptions
 from keras_sda.training.recipes import RECIPES, default_recipe
 from keras_sda.training.training_stream import training_stream
-from keras_sda.utils import atomic_write, load_model
+from keras_sda.utils import atomic_write, load_model, save_model
 
 _BACKUP = ("latest.weights.h5", "latest.weights.h5.bkp", "training_metadata.json")
 
@@ -75,6 +77,35 @@ class _PruneRun(CompressionRun):
         self.recipe_name = options.recipe or default_recipe(options.dataset, self.size)
         self.recipe = RECIPES[self.recipe_name]
 
+    def check_goal(self) -> None:
+        options = self.options
+        if self.plan is not None:
+            self.plan.classes(ChannelGraph(self.model))
+            return
+        latency = options.latency
+        if options.steps == 1 and not options.overwrite:
+            # It takes a minute to look, and nothing is lost where it fails.
+            latency = None
+        targets = {"macs": options.macs, "params": options.params, "latency": latency}
+        if any(value is not None for value in targets.values()):
+            check_reachable(
+                self.model,
+                importance=options.importance,
+                batch_size=options.latency_batch_size,
+                **targets,
+                **self.constraints(),
+            )
+
+    def constraints(self) -> dict:
+        options = self.options
+        return {
+            "scope": options.scope,
+            "round_to": options.round_to,
+            "min_channels": options.min_channels,
+            "exclude": [name.strip() for name in options.exclude.split(",") if name],
+            "seed": options.seed,
+        }
+
     def carry_out(self) -> dict:
         options = self.options
         before = self.measure(self.model, "before pruning")
@@ -88,13 +119,9 @@ class _PruneRun(CompressionRun):
             params=options.params,
             latency=options.latency,
             importance=options.importance,
-            scope=options.scope,
-            round_to=options.round_to,
-            min_channels=options.min_channels,
-            exclude=[name.strip() for name in options.exclude.split(",") if name],
+            **self.constraints(),
             data=data,
             loss=loss,
-            seed=options.seed,
             batch_size=options.latency_batch_size,
             steps=options.steps,
             fine_tune=self.finish_step,
@@ -156,8 +183,7 @@ class _PruneRun(CompressionRun):
                 f"{row['accuracy']:.2%}."
             )
         model = copy_without_optimizer(model)
-        with atomic_write(saved) as temporary:
-            model.save(temporary)
+        save_model(model, saved)
         with atomic_write(done) as temporary:
             temporary.write_text(json.dumps(row))
         self.steps.append(row)

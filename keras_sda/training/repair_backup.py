@@ -5,33 +5,48 @@ import os
 import pathlib
 import shutil
 
-import numpy as np
+import keras
+from absl import logging
 
-from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils import InvalidInputError, WeightsFile, atomic_write
+from keras_sda.utils.atomic_write import is_temporary
 
-_WEIGHTS = "latest.weights.h5"
+LATEST = "latest.weights.h5"
+PREVIOUS = f"{LATEST}.bkp"
 _METADATA = "training_metadata.json"
+# The step counter of an optimizer, and of one inside a loss-scaling one.
+_COUNTERS = "optimizer/inner_optimizer/vars/0", "optimizer/vars/0"
 
 
-def repair_backup(backup_dir: str | os.PathLike, steps_per_epoch: int) -> int:
-    """Repairs a folder of `keras.callbacks.BackupAndRestore` after a kill.
+def repair_backup(
+    backup_dir: str | os.PathLike,
+    steps_per_epoch: int,
+    model: keras.Model | None = None,
+) -> int:
+    """Chooses the newest complete backup in a folder after a kill.
 
-    Use it before `fit` with `BackupAndRestore(save_freq="epoch",
-    double_checkpoint=True)`. That callback writes the weights and then the number of
-    the epoch, neither atomically: a kill in between leaves a truncated file, or
-    weights that are one epoch ahead of the number. Here the newest readable weight
-    file wins, and the number of finished epochs is taken from the optimizer's step
-    counter inside it.
+    Use it before `fit`, also on folders of `keras.callbacks.BackupAndRestore(
+    save_freq="epoch", double_checkpoint=True)`, which earlier versions used. That
+    writes the weights and then the number of the epoch, neither atomically: a kill in
+    between leaves a truncated or incomplete file, or weights that are one epoch ahead
+    of the number. Here the newest complete weight file wins. The number of finished
+    epochs is the one that `EpochBackup` wrote into it, or follows from the optimizer's
+    step counter.
 
     Args:
         backup_dir: Folder of the backup. It may be absent or empty.
         steps_per_epoch: Optimizer steps in one epoch.
+        model: The compiled model with its optimizer built, all of whose variables have
+            to be there. Defaults to `None`: a file is complete if it can be read and
+            counts steps.
 
     Returns:
-        Number of finished epochs: where the data stream has to start.
+        Number of finished epochs: where the data stream has to start. 0 where the first
+        backup was not finished.
 
     Raises:
-        InvalidInputError: There are weight files, and none can be read.
+        InvalidInputError: There are two backups and neither can be used, or they are of
+            another model.
 
     Example:
 
@@ -40,42 +55,36 @@ def repair_backup(backup_dir: str | os.PathLike, steps_per_epoch: int) -> int:
     0
     """
     folder = pathlib.Path(backup_dir)
-    latest, previous = folder / _WEIGHTS, folder / f"{_WEIGHTS}.bkp"
-    if not latest.exists() and not previous.exists():
-        (folder / _METADATA).unlink(missing_ok=True)
-        return 0
-    steps = _read_steps(latest)
-    if steps is None:
-        steps = _read_steps(previous)
-        if steps is None:
-            raise InvalidInputError(
-                f"The backup in {folder} cannot be read: {latest.name} and its copy "
-                "are damaged. Start again with `overwrite` (--overwrite)."
-            )
-        with atomic_write(latest) as temporary:
-            shutil.copyfile(previous, temporary)
-    # float16 training skips the steps whose gradients overflow, hence upwards.
-    epoch = -(-steps // steps_per_epoch)
-    with atomic_write(folder / _METADATA) as temporary:
-        temporary.write_text(json.dumps({"epoch": epoch, "batch": 0}))
-    return epoch
-
-
-def _read_steps(path) -> int | None:
-    """Step counter in a weight file, None when the file is absent or damaged."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            # Reads everything: a file cut in the middle may well open.
-            file.visititems(
-                lambda _, item: (
-                    np.asarray(item) if isinstance(item, h5py.Dataset) else 0
-                )
-            )
-            optimizer = file["optimizer"]
-            if "inner_optimizer" in optimizer:
-                optimizer = optimizer["inner_optimizer"]
-            return int(np.asarray(optimizer["vars"]["0"]))
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError):
-        return None
+    for path in folder.glob(".*") if folder.is_dir() else ():
+        if is_temporary(path):
+            path.unlink()
+    latest, previous = folder / LATEST, folder / PREVIOUS
+    problems = {}
+    for path in (latest, previous):
+        if not path.exists():
+            continue
+        file = WeightsFile(path)
+        problem = file.problem(model)
+        steps = None if problem else file.variable(*_COUNTERS)
+        if problem or steps is None:
+            problems[path.name] = problem or "it holds no step counter"
+            continue
+        # float16 training skips the steps whose gradients overflow, hence upwards.
+        epoch = file.epoch or -(-int(steps) // steps_per_epoch)
+        if path == previous:
+            logging.warning("The backup of epoch %d is used: %s", epoch, problems)
+            with atomic_write(latest) as temporary:
+                shutil.copyfile(previous, temporary)
+        with atomic_write(folder / _METADATA) as temporary:
+            temporary.write_text(json.dumps({"epoch": epoch, "batch": 0}))
+        return epoch
+    if len(problems) > 1:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in problems.items())
+        raise InvalidInputError(
+            f"The backups in {folder} cannot be used ({reasons}). Start again with "
+            "`overwrite` (--overwrite)."
+        )
+    # The first backup was interrupted: nothing has been finished yet.
+    for path in (latest, previous, folder / _METADATA):
+        path.unlink(missing_ok=True)
+    return 0

@@ -21,7 +21,7 @@ from keras_sda.training.search_plan import make_search_plan
 from keras_sda.training.search_run_options import SearchOptions
 from keras_sda.training.space_guard import SpaceGuard
 from keras_sda.training.training_stream import steps_per_epoch, training_stream
-from keras_sda.utils import atomic_write
+from keras_sda.utils import save_model
 from keras_sda.utils.csv_rows import write_rows
 
 _TITLES = {
@@ -212,8 +212,7 @@ class _SearchRun(CompressionRun):
         write_rows(search.log.rows, self.folder / "search.csv")
         write_rows(search.log.gate_rows, self.folder / "gates.csv")
         search.plot(self.folder / "search.png")
-        with atomic_write(self.folder / "gated.keras") as temporary:
-            copy_without_optimizer(search.gated).save(temporary)
+        save_model(copy_without_optimizer(search.gated), self.folder / "gated.keras")
         logs = self.backup / "architecture" / "logs"
         if logs.is_dir():
             shutil.copytree(logs, self.folder / "logs", dirs_exist_ok=True)

@@ -71,6 +71,7 @@ def _cannot_reserve(folder, needed) -> str:
     probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
     try:
         with probe.open("wb") as file:
+            probe.unlink()  # so that a kill leaves nothing; the file stays open
             os.posix_fallocate(file.fileno(), 0, needed)
     except OSError as error:
         unsupported = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)

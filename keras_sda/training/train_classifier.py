@@ -15,17 +15,18 @@ from keras_sda.training.best_weights import BestWeights, copy_without_optimizer
 from keras_sda.training.build_classifier import build_classifier
 from keras_sda.training.coupled_sgd import CoupledSGD
 from keras_sda.training.draw_curves import draw_curves
+from keras_sda.training.epoch_backup import EpochBackup
 from keras_sda.training.evaluation_stream import evaluation_stream
 from keras_sda.training.history_file import HistoryFile
 from keras_sda.training.load_image_dataset import load_image_dataset
 from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.training.make_schedule import make_schedule
 from keras_sda.training.make_strategy import make_strategy
-from keras_sda.training.output_folder import check_output, claim_output
+from keras_sda.training.output_folder import check_output, claim_output, read_run
 from keras_sda.training.part_in_use import PartInUse
 from keras_sda.training.reading_errors import reading_errors
 from keras_sda.training.recipes import RECIPES, default_recipe
-from keras_sda.training.repair_backup import repair_backup
+from keras_sda.training.run_inputs import check_same_inputs, run_inputs
 from keras_sda.training.space_guard import SpaceGuard, check_free_space
 from keras_sda.training.train_options import TrainOptions
 from keras_sda.training.training_stream import steps_per_epoch, training_stream
@@ -33,6 +34,7 @@ from keras_sda.utils import (
     SeedPerEpoch,
     StopOnNaN,
     atomic_write,
+    save_model,
 )
 
 
@@ -82,7 +84,9 @@ def train_classifier(
     folder = check_output(options)
     if options.resume and (folder / "metrics.json").is_file():
         log(f"The run in {folder} is complete; nothing to resume.")
+        shutil.rmtree(folder / "backup", ignore_errors=True)  # a kill may have left it
         return json.loads((folder / "metrics.json").read_text())
+    inputs = run_inputs(options)  # before the files are read
     make_deterministic(options, log)
     strategy = make_strategy(options.strategy, options.virtual_devices)
     dataset = load_image_dataset(
@@ -92,6 +96,9 @@ def train_classifier(
         strict=options.strict,
         max_train_examples=options.max_train_examples,
     )
+    inputs |= run_inputs(None, dataset)
+    if options.resume:
+        check_same_inputs(read_run(folder), inputs, options, folder)
     run = _resolve(options, dataset, strategy)
     with _dtype_policy(options.mixed_precision), strategy.scope():
         keras.utils.set_random_seed(options.seed)
@@ -108,7 +115,7 @@ def train_classifier(
         steps = steps_per_epoch(dataset, run.batch_size)
         _compile(model, run, steps)
     # Only now, when data, model and weights are known to be good.
-    with claim_output(folder, options):
+    with claim_output(folder, options, inputs):
         _write_skipped(dataset, folder)
         with _dtype_policy(options.mixed_precision), strategy.scope():
             history, best = _fit(model, dataset, run, options, folder, steps, log)
@@ -181,7 +188,8 @@ def _compile(model, run, steps):
 
 def _fit(model, dataset, run, options, folder, steps, log):
     backup_dir = folder / "backup"
-    start = repair_backup(backup_dir, steps)
+    backup = EpochBackup(backup_dir, steps)
+    start = backup.restore(model)
     if options.resume:
         log(f"Resuming after {start} of {run.epochs} epochs.")
     history = HistoryFile(folder / "history.csv", start)
@@ -199,12 +207,8 @@ def _fit(model, dataset, run, options, folder, steps, log):
         callbacks.append(keras.callbacks.SwapEMAWeights())
     callbacks.append(history)
     callbacks.extend(_tensorboard(folder / "logs"))
-    callbacks.append(
-        # Last: an epoch counts as done when its row and best weights are written.
-        keras.callbacks.BackupAndRestore(
-            str(backup_dir), double_checkpoint=True, delete_checkpoint=False
-        )
-    )
+    # Last: an epoch counts as done when its row and best weights are written.
+    callbacks.append(backup)
     stream = training_stream(
         dataset,
         run.recipe,
@@ -219,6 +223,7 @@ def _fit(model, dataset, run, options, folder, steps, log):
         model.fit(
             stream,
             epochs=run.epochs,
+            initial_epoch=start,
             steps_per_epoch=steps,
             shuffle=False,  # the stream is shuffled; Keras warns otherwise
             validation_data=evaluation_stream(dataset, run.image_size, run.batch_size),
@@ -295,8 +300,7 @@ def _write_results(
         "versions": _versions(),
         "options": dataclasses.asdict(options),
     }
-    with atomic_write(folder / "model.keras") as temporary:
-        copy_without_optimizer(model).save(temporary)
+    save_model(copy_without_optimizer(model), folder / "model.keras")
     with atomic_write(folder / "labels.txt") as temporary:
         temporary.write_text("\n".join(dataset.class_names) + "\n")
     title = f"{options.model} on {options.dataset}: {metrics['accuracy']:.2%}"

@@ -1,6 +1,7 @@
 """Global, local and local-global fine-tuning, at once and after an interruption."""
 
 import json
+import os
 
 import keras
 import numpy as np
@@ -262,3 +263,29 @@ def test_settings_are_json(tmp_path):
     )
     stored = json.loads((tmp_path / "steps.json").read_text())
     assert stored["layers"] == ["conv"] and stored["scheme"] == "global"
+
+
+def test_last_rates_are_checked_before_the_first_training(tmp_path):
+    trainer = Trainer()
+    with pytest.raises(InvalidInputError, match="`conv_rate`=0.99.* 'conv'"):
+        group_and_fine_tune(
+            network(), trainer, 0.99, 0.0, scheme="local", step=0.3, num_groups=2,
+            folder=tmp_path,
+        )  # fmt: skip
+    assert not trainer.calls
+
+
+def test_a_folder_in_use(tmp_path):
+    owner = {"host": os.uname().nodename, "pid": os.getppid()}
+    (tmp_path / ".lock").write_text(json.dumps(owner))
+    with pytest.raises(InvalidInputError, match=f"process {os.getppid()} on host"):
+        group_and_fine_tune(network(), Trainer(), global_epochs=0, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_what_a_kill_leaves_is_removed(tmp_path):
+    left = tmp_path / "global" / ".model-0a1b2c3d.keras"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    group_and_fine_tune(network(), Trainer(), global_epochs=0, folder=tmp_path)
+    assert not left.exists()

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -12,12 +13,18 @@ from keras_sda.utils import InvalidInputError
 STEPS = 4
 
 
+def network(units=2):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units)])
+    model.compile(CoupledSGD(0.1, 0.9), "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
 @pytest.fixture(scope="module")
 def backup(tmp_path_factory):
     """A folder as BackupAndRestore leaves it after three epochs of four steps."""
     folder = tmp_path_factory.mktemp("backup")
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    model.compile(CoupledSGD(0.1, 0.9), "mse")
+    model = network()
     callback = keras.callbacks.BackupAndRestore(
         str(folder), double_checkpoint=True, delete_checkpoint=False
     )
@@ -64,6 +71,37 @@ def test_nothing_readable(copy):
         path.write_bytes(b"damaged")
     with pytest.raises(InvalidInputError, match="overwrite"):
         repair_backup(copy, STEPS)
+
+
+def test_only_the_first_backup_was_begun(copy):
+    """Nothing had been finished: the run starts again instead of refusing for ever."""
+    whole = (copy / "latest.weights.h5").read_bytes()
+    for path in copy.iterdir():
+        path.unlink()
+    for content in (b"", b"\x89HDF\r\n\x1a\n" + b"\0" * 88, whole[:1000], whole[:-9]):
+        (copy / "latest.weights.h5").write_bytes(content)
+        assert repair_backup(copy, STEPS) == 0
+        assert not list(copy.iterdir())
+
+
+def test_incomplete_weights_fall_back(copy):
+    """A file that opens, but lacks variables of the model or the optimizer."""
+    latest = copy / "latest.weights.h5"
+    whole = latest.read_bytes()
+    model = network()
+    assert repair_backup(copy, STEPS, model) == 3
+    for name in ("optimizer/vars/3", "optimizer/vars", "layers/dense/vars/1"):
+        latest.write_bytes(whole)
+        with h5py.File(latest, "r+") as file:
+            del file[name]
+        assert repair_backup(copy, STEPS, model) == 2
+        previous = copy / "latest.weights.h5.bkp"
+        assert latest.read_bytes() == previous.read_bytes()
+
+
+def test_backup_of_another_model(copy):
+    with pytest.raises(InvalidInputError, match="belongs to another model"):
+        repair_backup(copy, STEPS, network(units=5))
 
 
 def test_nothing_there(tmp_path):

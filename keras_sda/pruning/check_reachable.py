@@ -1,0 +1,43 @@
+"""Can the targets be reached at all? Asked before anything is trained."""
+
+from typing import Any
+
+import keras
+
+from keras_sda.pruning.criteria import NEEDS_DATA
+from keras_sda.pruning.make_plan import make_plan
+from keras_sda.pruning.pruning_plan import PruningPlan
+
+
+def check_reachable(
+    model: keras.Model, importance: Any = "l1", **arguments: Any
+) -> PruningPlan:
+    """Plans the whole way at once, so that targets out of reach are known at the start.
+
+    Use it before pruning in steps: the last step would fail only after the others have
+    been trained. How far a model can go hardly depends on which channels go first, so
+    criteria that need data are replaced by `"l1"`.
+
+    Args:
+        model: The model before the first step.
+        importance: See `make_plan`. Defaults to `"l1"`.
+        **arguments: Targets and constraints of `make_plan`, for the last step.
+
+    Returns:
+        The plan that would do everything in one step.
+
+    Raises:
+        InvalidInputError: A target cannot be reached (the message gives the floor), or
+            an argument cannot be used.
+
+    Example:
+
+    >>> from keras_sda.applications import CIFARResNet20
+    >>> from keras_sda.pruning.check_reachable import check_reachable
+    >>> plan = check_reachable(CIFARResNet20(), macs=0.5)
+    >>> plan.expected["macs"] <= 0.5 * plan.expected["macs_before"]
+    True
+    """
+    if isinstance(importance, str) and importance in NEEDS_DATA:
+        importance = "l1"
+    return make_plan(model, importance=importance, **arguments)

@@ -1,0 +1,120 @@
+"""Stages of a search: complete backups, the same starting model, one process."""
+
+import json
+import os
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from search.tiny_search import tiny_data, tiny_network
+
+from keras_sda.search import ChannelSearch, add_channel_gates
+from keras_sda.search.stage_folder import StageFolder
+from keras_sda.utils import InvalidInputError
+
+
+def model_of(units=2):
+    keras.utils.set_random_seed(2)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units)])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """A stage with backups of two epochs, as a kill between two calls leaves them."""
+    made = StageFolder(tmp_path / "stage", {"epochs": 5})
+    model = model_of()
+    made.restore(model)
+    for epoch in (1, 2):
+        model.optimizer.iterations.assign(epoch)
+        made.save(model, epoch)
+        kept = made.folder / f"epoch{epoch:04d}.weights.h5"
+        (tmp_path / kept.name).write_bytes(kept.read_bytes())
+    for path in tmp_path.glob("epoch*"):
+        path.rename(made.folder / path.name)
+    return made
+
+
+def test_newest_complete_backup_wins(stage):
+    assert StageFolder(stage.folder, stage.settings).restore(model_of()) == 2
+    newest = stage.folder / "epoch0002.weights.h5"
+    whole = newest.read_bytes()
+    for name in ("optimizer/vars/2", "layers/dense/vars/1", "optimizer"):
+        newest.write_bytes(whole)
+        with h5py.File(newest, "r+") as file:
+            del file[name]
+        model = model_of()
+        assert StageFolder(stage.folder, stage.settings).restore(model) == 1
+        assert int(model.optimizer.iterations) == 1
+    for path in stage.folder.glob("epoch*"):
+        path.write_bytes(whole[:500])
+    model = model_of()
+    assert StageFolder(stage.folder, stage.settings).restore(model) == 0
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_backup_of_another_network(stage):
+    with pytest.raises(InvalidInputError, match="belongs to another model"):
+        StageFolder(stage.folder, stage.settings).restore(model_of(units=4))
+
+
+def test_damaged_end_of_a_stage(stage):
+    stage.finish(model_of())
+    again = StageFolder(stage.folder, stage.settings)
+    final = stage.folder / "final.weights.h5"
+    final.write_bytes(final.read_bytes()[:-100])
+    with pytest.raises(InvalidInputError, match="final.weights.h5 cannot be used"):
+        again.load(model_of())
+    # As the message says: without it the stage is run again.
+    final.unlink()
+    assert not again.is_finished and again.restore(model_of()) == 0
+
+
+def test_what_a_kill_leaves_is_removed(stage):
+    left = stage.folder / ".epoch0003-0a1b2c3d.weights.h5"
+    left.write_bytes(b"half")
+    StageFolder(stage.folder, stage.settings).restore(model_of())
+    assert not left.exists()
+
+
+@pytest.fixture
+def eager():
+    """Too little is trained to be worth a graph."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def search_in(folder, change=0.0):
+    model = tiny_network()
+    model.get_layer("conv2").kernel.assign_add(
+        np.full(model.get_layer("conv2").kernel.shape, change)
+    )
+    search = ChannelSearch(add_channel_gates(model), folder)
+    data = tuple(part[:8] for part in tiny_data())
+    return search.train_weights(data, 1, batch_size=8, verbose=0)
+
+
+def test_another_starting_model_is_refused(eager, tmp_path):
+    assert len(search_in(tmp_path)) == 1
+    assert search_in(tmp_path) == []
+    with pytest.raises(InvalidInputError, match="another starting model"):
+        search_in(tmp_path, change=1.0)
+    # Folders of earlier versions do not know; they go on as they did.
+    note = tmp_path / "weights" / "stage.json"
+    stored = json.loads(note.read_text())
+    assert len(stored["settings"].pop("model")) == 64
+    note.write_text(json.dumps(stored))
+    assert search_in(tmp_path, change=1.0) == []
+
+
+def test_a_folder_in_use(eager, tmp_path):
+    owner = {"host": os.uname().nodename, "pid": os.getppid()}
+    (tmp_path / ".lock").write_text(json.dumps(owner))
+    with pytest.raises(InvalidInputError, match=f"process {os.getppid()} on host"):
+        search_in(tmp_path)
