@@ -172,7 +172,8 @@ def test_signals_at_many_moments(number, file):
             assert file.problem() == ""
     finally:
         signal.signal(number, before)
-    assert stopped == len(delays) and file.read(model) == 7
+    # On a slow machine it may be that none came to its end.
+    assert stopped == len(delays) and file.read(model) in (1, 7)
     assert names(file.path.parent) == [file.path.name]
 
 
