@@ -148,7 +148,7 @@ class Child:
     def error_lines(self):
         """Its lines of error, and whether anything else looks like one."""
         text = self.text()
-        lines = re.findall(r"^keras-sda: error: .*$", text, re.MULTILINE)
+        lines = re.findall(r"keras-sda: error: .*", text)  # behind a progress bar
         noise = re.search(r"Traceback|Exception ignored|HDF5-DIAG|core dumped", text)
         return lines, noise is not None
 
