@@ -119,7 +119,11 @@ def check_packed(name, small, form, options, tmp_path):
     # Normalization is folded on the way.
     labels = [str(number) for number in range(10)]
     export = export_saved_model(
-        packed, tmp_path / "export", labels=labels, preprocessing="none"
+        packed,
+        tmp_path / "export",
+        labels=labels,
+        preprocessing="none",
+        activation="softmax",
     )
     signature = tf.saved_model.load(str(export)).signatures["serving_default"]
     received = signature(images=tf.constant(images))["probabilities"].numpy()
