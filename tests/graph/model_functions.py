@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 from pruning.surgery_checks import randomize
 
@@ -189,3 +190,9 @@ FUNCTIONS = {
     "separate_shared_relus": (None, export.separate_shared_relus, True),
     "replace_grouped_convolutions": (None, replace_grouped_convolutions, True),
 }
+# These go the way of another one, so that the large tests are enough.
+_LIKE_OTHERS = "mask rebuild permute_channels remove_channel_gates split_groups".split()
+NAMES = [
+    pytest.param(name, marks=pytest.mark.large) if name in _LIKE_OTHERS else name
+    for name in FUNCTIONS
+]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from graph.model_functions import (
     FUNCTIONS,
+    NAMES,
     NESTINGS,
     Forgetful,
     Holder,
@@ -27,7 +28,7 @@ def models():
     return {}
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_shared(models, name):
     """One network with all parts in it."""
     check_function(models, tuple(NESTINGS), name)
