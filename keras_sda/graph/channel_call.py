@@ -9,6 +9,7 @@ import numpy as np
 from keras_sda.graph.channels import Channels
 from keras_sda.graph.layer_channels import LayerChannels
 from keras_sda.graph.unit_table import UnitTable
+from keras_sda.utils import InvalidInputError
 
 # What an axis of a variable has to do with the channels along it.
 WRITES, READS, CARRIES = "writes", "reads", "carries"
@@ -47,6 +48,7 @@ class ChannelCall:
         self._is_first = not record.is_called
         record.is_called = True
         self._rewrites = rewrites
+        self.gave_up = ""
 
     def new_units(self, count: int) -> np.ndarray:
         """Units of channels that this call makes."""
@@ -91,6 +93,7 @@ class ChannelCall:
 
     def pinned_outputs(self, reason: str) -> list[Channels]:
         """Pins all inputs and returns outputs that cannot be changed either."""
+        self.gave_up = reason
         for channels in self.inputs:
             self.pin(channels.units, reason)
         return [
@@ -144,8 +147,50 @@ class ChannelCall:
         Args:
             key: Key in `get_config()`.
             value: Function of a `Kept` (`kept.count(units)`, `kept.mask(units)`).
+
+        Raises:
+            InvalidInputError: The config has no such entry, or `value` is no function.
         """
+        self._check_setting(key, value)
         self._record.config[key] = value
+
+    def is_configured(self, key: str) -> bool:
+        """Whether the rule has said how an entry of the config follows."""
+        return key in self._record.config
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `get_config()` of the layer says; empty where it says nothing."""
+        if self._record.settings is None:
+            try:
+                self._record.settings = dict(self.layer.get_config())
+            except Exception:  # Layers of users raise many kinds of errors.
+                self._record.settings = {}
+        return self._record.settings
+
+    def weight_axes(self, variable: keras.Variable | None = None) -> list:
+        """The `WeightAxis` of a weight that the rule has named; of all by default."""
+        axes = self._record.axes
+        return [x for x in axes if variable is None or x.variable is variable]
+
+    def _check_setting(self, key, value):
+        rule = f"The channel rule of layer {self.name!r} ({type(self.layer).__name__})"
+        if not isinstance(self.layer, keras.layers.Layer):
+            raise InvalidInputError(
+                f"{rule} configures {key!r}, but an operation has no config. Say how "
+                "the call changes with `call.rewrite(function)`."
+            )
+        if not callable(value):
+            raise InvalidInputError(
+                f"{rule} configures {key!r} with {value!r}. `value` must be a function "
+                "of a `Kept`, such as `lambda kept: kept.count(units)`."
+            )
+        if not isinstance(key, str) or (self.settings and key not in self.settings):
+            raise InvalidInputError(
+                f"{rule} configures {key!r}, which its get_config() lacks. The entries "
+                f"are: {', '.join(self.settings)}. Correct the rule, or give "
+                "the layer a complete get_config()."
+            )
 
     def rewrite(self, function: Callable[..., Any]) -> None:
         """Says how the call is made when channels are gone.

@@ -11,10 +11,12 @@ import numpy as np
 from keras_sda.graph.as_functional import as_functional
 from keras_sda.graph.channel_call import READS, ChannelCall
 from keras_sda.graph.channel_group import ChannelGroup, GroupPart
-from keras_sda.graph.channel_rules import find_rule
+from keras_sda.graph.channel_rules import find_rule, is_stock
 from keras_sda.graph.channels import Channels
+from keras_sda.graph.counted_settings import follow_settings
 from keras_sda.graph.kept import Kept
 from keras_sda.graph.layer_channels import LayerChannels
+from keras_sda.graph.made_inside import made_inside, num_made
 from keras_sda.graph.model_graph import ModelGraph
 from keras_sda.graph.unit_table import UnitTable
 from keras_sda.graph.unwrapped import unwrapped
@@ -160,7 +162,11 @@ class ChannelGraph:
             outputs = rule(call)
             if isinstance(outputs, Channels):
                 outputs = [outputs]
+            if not call.gave_up:
+                outputs = follow_settings(call, outputs, is_stock(layer))
         _check_outputs(call, outputs)
+        if call.gave_up and not record.because:
+            _note_what_stays(call, record, rule is None, outputs)
         if rewrites:
             self.rewrites[id(layer), node.call_index] = rewrites[-1]
         if not prefix and any(axis.role == READS for axis in record.axes):
@@ -239,10 +245,19 @@ class ChannelGraph:
 
     @functools.cached_property
     def untouchable(self) -> list[Untouchable]:
-        """What cannot be removed, layer by layer."""
+        """What cannot be removed, layer by layer.
+
+        A layer without a rule has one entry for all channels that it makes, be it by
+        layers inside of it.
+        """
         found = []
         for layer in self.layers.values():
-            labels = self.units.classes[layer.made]
+            if layer.inside:
+                count = sum(number for _, number in layer.inside)
+                reason = f"{layer.because}, which makes {_listed(layer.inside)}"
+                found.append(Untouchable(layer.name, count, layer.name, reason))
+                continue
+            labels = self.units.classes[np.concatenate([layer.made, layer.stays])]
             reasons: dict[tuple[str, str], int] = {}
             for label in labels[self.units.pinned[labels]]:
                 reason = self.units.reasons[int(label)]
@@ -251,9 +266,55 @@ class ChannelGraph:
                 found.append(Untouchable(layer.name, count, name, reason))
         return found
 
+    def what_stays(self, limit: int = 8) -> str:
+        """The layers of `untouchable` with their reasons, for an error message.
+
+        Args:
+            limit: How many layers are named, those with the most channels.
+        """
+        entries = sorted(self.untouchable, key=lambda entry: -entry.num_channels)
+        parts = [
+            f"{entry.layer}: {entry.reason} ({entry.because_of})"
+            for entry in entries[:limit]
+        ]
+        if len(entries) > limit:
+            parts.append(f"and {len(entries) - limit} more layers")
+        if any("no channel rule" in entry.reason for entry in entries):
+            parts.append(
+                "say how channels pass through a layer of yours with "
+                "keras_sda.graph.register_rule"
+            )
+        return "; ".join(parts) or "it has no layer that makes channels"
+
     def kept(self, removed: np.ndarray) -> Kept:
         """The channels that stay when the classes marked in `removed` go."""
         return Kept(self.units.classes, removed)
+
+
+def _note_what_stays(call, record, has_no_rule, outputs):
+    """Remembers the channels that a layer makes and that its rule cannot follow."""
+    layer = record.layer
+    record.because = call.gave_up
+    inside = made_inside(layer)
+    if inside:
+        own = num_made(layer)
+        record.inside = inside + ([(record.name, own)] if own else [])
+    elif num_made(layer) or (has_no_rule and _makes_channels(call, outputs)):
+        record.stays = np.concatenate([channels.units for channels in outputs])
+
+
+def _makes_channels(call, outputs):
+    """Whether a layer without kernels has weights or gives out other channels."""
+    if getattr(call.layer, "weights", ()):
+        return True
+    return {len(x.units) for x in outputs} != {len(x.units) for x in call.inputs}
+
+
+def _listed(inside, limit=6):
+    named = [f"{count} in {name!r}" for name, count in inside[:limit]]
+    if len(inside) > limit:
+        named.append(f"and more in {len(inside) - limit} further layers")
+    return ", ".join(named)
 
 
 def _takes(nested, node) -> bool:

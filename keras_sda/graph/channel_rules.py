@@ -73,6 +73,15 @@ def find_rule(layer: Any) -> Rule | None:
     return None
 
 
+def is_stock(layer: Any) -> bool:
+    """Whether Keras makes the layer or operation, and a rule of this package is used.
+
+    The settings of such a layer are known.
+    """
+    is_known = type(layer).__module__.startswith("keras.")
+    return is_known and type(layer) not in _REGISTERED
+
+
 @functools.cache
 def _built_in():
     from keras_sda.graph import (

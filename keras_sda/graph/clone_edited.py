@@ -106,7 +106,7 @@ def _clone(model, edit, clone_nested, skip, weights_of, call, input_shapes, copi
         if isinstance(layer, keras.Model):
             new = _subclassed(layer)
         else:
-            new = edit(layer, layer.get_config())
+            new = edit(layer, _config(layer))
         if not isinstance(new, keras.layers.Layer):
             new = type(layer).from_config(new)
         pairs.append((layer, new))
@@ -157,6 +157,18 @@ def uncompiled(model: keras.Model) -> keras.Model:
     graph = as_functional(model)
     with model_scope(model):
         return keras.Model(graph.input, graph.output, name=model.name)
+
+
+def _config(layer):
+    try:
+        return layer.get_config()
+    except Exception as error:  # Layers raise many kinds of errors.
+        raise InvalidInputError(
+            f"Layer {layer.name!r} ({type(layer).__name__}) cannot be copied: its "
+            "get_config() fails. Give the layer a complete get_config(), and settings "
+            "that Keras can save. It says: "
+            f"{str(error).strip()[:300] or type(error).__name__}"
+        ) from error
 
 
 def _is_graph(layer):

@@ -30,7 +30,11 @@ class LayerChannels:
         config: Functions of `Kept` by the config key that they give.
         made: Units of the channels that the layer makes, in the order of its outputs.
         pieces: Units of tensors that are parts of others: each keeps a channel.
+        stays: Units of the channels that it makes and that no rule can take away.
+        inside: Names of layers inside of it that make channels, and how many.
+        because: Why these channels stay.
         setting: The channels that its config is about, if it has no weights.
+        settings: Its config, once somebody has asked for it.
         is_called: Whether a call of the layer has been read.
     """
 
@@ -40,7 +44,11 @@ class LayerChannels:
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     made: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, int))
     pieces: list[np.ndarray] = dataclasses.field(default_factory=list)
+    stays: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, int))
+    inside: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    because: str = ""
     setting: Channels | None = None
+    settings: dict[str, Any] | None = None
     is_called: bool = False
 
     def axis_units(self, variable: keras.Variable, axis: int) -> np.ndarray | None:

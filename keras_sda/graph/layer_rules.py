@@ -10,6 +10,7 @@ from keras_sda.graph.tensor_shapes import (
     after_reshape,
     combined,
     concatenated,
+    counts_channels,
 )
 from keras_sda.graph.weighted_layer_rules import channel_axis, same_place
 
@@ -30,6 +31,8 @@ def activation(call: ChannelCall) -> list[Channels]:
 
 def softmax(call: ChannelCall) -> list[Channels]:
     """Passes channels on, unless it runs over them: then every one is needed."""
+    if len(call.inputs) > 1:  # a mask, which has to keep the shape of the input
+        combined(call, range(len(call.inputs)))
     axes = call.layer.axis
     axes = [axes] if isinstance(axes, int) else list(axes)
     rank = len(call.input_shapes[0])
@@ -127,7 +130,8 @@ def repeat_vector(call: ChannelCall) -> Channels:
 def rescaling(call: ChannelCall) -> list[Channels]:
     """Passes channels on, unless constants in the config belong to each of them."""
     layer = call.layer
-    if np.ndim(layer.scale) or np.ndim(layer.offset):
+    axis, rank = call.inputs[0].axis, len(call.input_shapes[0])
+    if any(counts_channels(x, axis, rank) for x in (layer.scale, layer.offset)):
         return call.pinned_outputs("it scales every channel by a constant of its own")
     return [call.inputs[0]]
 

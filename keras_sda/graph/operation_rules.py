@@ -33,15 +33,7 @@ def pointwise(call: ChannelCall) -> Channels:
 
 
 def combining(call: ChannelCall) -> list[Channels]:
-    """Couples channels that meet; a constant array has an entry for each: pinned."""
-    values = [*call.args, *call.kwargs.values()]
-    constants = [
-        value
-        for value in keras.tree.flatten(values)
-        if not isinstance(value, keras.KerasTensor) and np.ndim(value) > 0
-    ]
-    if constants:
-        return call.pinned_outputs("it combines its input with an array of constants")
+    """Couples channels that meet. `follow_settings` looks at constants."""
     return [combined(call, range(len(call.inputs)))]
 
 

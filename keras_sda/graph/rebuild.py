@@ -92,7 +92,16 @@ class _Rebuilder:
             rewrite = self._graph.rewrites.get((key, number))
             if rewrite is not None and self._kept is not None:
                 return rewrite(self._kept, layer, args, kwargs)
-            return layer(*args, **kwargs)
+            try:
+                return layer(*args, **kwargs)
+            except Exception as error:  # Layers raise many kinds of errors.
+                if self._kept is None:
+                    raise
+                raise InvalidInputError(
+                    f"Layer {layer.name!r} ({type(layer).__name__}) cannot be made "
+                    "with the channels that stay. Keep those that it works on with "
+                    f"`exclude`. It says: {str(error)[:300]}"
+                ) from error
 
         return clone_edited(
             uncompiled(model),
@@ -120,12 +129,6 @@ class _Rebuilder:
             record = self._records.get(id(layer))
             if record is not None and self._kept is not None:
                 for key, value in record.config.items():
-                    if key not in config:
-                        raise InvalidInputError(
-                            f"The channel rule of layer {record.name!r} "
-                            f"({type(layer).__name__}) configures {key!r}, which its "
-                            "get_config() lacks."
-                        )
                     config = {**config, key: value(self._kept)}
             inner = distributed_model(layer)
             if inner is not None:

@@ -2,11 +2,19 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_sda.graph.channel_call import ChannelCall
 from keras_sda.graph.channels import Channels
+
+
+def counts_channels(value: Any, axis: int, rank: int) -> bool:
+    """Whether an array, aligned at its end, has an entry per position of an axis."""
+    shape = np.shape(value)
+    position = axis - rank + len(shape)
+    return position >= 0 and shape[position] != 1
 
 
 def combined(call: ChannelCall, positions: Iterable[int]) -> Channels:

@@ -93,9 +93,7 @@ def make_plan(
     if not graph.groups:
         raise InvalidInputError(
             f"`model` '{graph.model.name}' has no channels that can be removed: "
-            + "; ".join(
-                f"{u.layer}: {u.reason} ({u.because_of})" for u in graph.untouchable[:4]
-            )
+            f"{graph.what_stays()}."
         )
     scores = _scores(graph, importance, data, loss, model, seed)
     cost = ModelCost(graph)

@@ -144,10 +144,17 @@ class PruningReport:
             reasons.setdefault(entry.layer, []).append(entry)
         old = {row.name: row for row in whole.layers}
         new = {row.name: row for row in small.layers}
+        names = _merged(list(old), list(new))
+        for name in [name for name in reasons if name not in names]:
+            # A wrapper whose rows are those of the layers inside.
+            inside = [row for row in names if row.startswith(f"{name}/")]
+            if inside:
+                reasons.setdefault(inside[0], []).extend(reasons.pop(name))
         rows = []
-        for name in _merged(list(old), list(new)):
+        for name in names:
             a, b = old.get(name), new.get(name)
-            if not any(row and (row.params or row.macs) for row in (a, b)):
+            counts = any(row and (row.params or row.macs) for row in (a, b))
+            if not counts and name not in reasons:
                 continue
             found = reasons.get(name, ())
             rows.append(

@@ -107,7 +107,7 @@ def select_channels(
             f"{round_to}, `min_channels`={min_channels} and the channels that have to "
             f"stay the floor is {floors}. Ask for more, lower `round_to` and "
             "`min_channels`, shorten `exclude`, or see ChannelGraph(model).untouchable "
-            "for what stands in the way."
+            f"for what stands in the way: {graph.what_stays(limit=6)}."
         )
     while low < high:
         middle = (low + high) // 2

@@ -191,6 +191,8 @@ class _Finder:
         layer = step.node.layer
         if step.record is None:
             self._note(number, step, "it is a nested model that runs in training mode")
+        elif step.record.inside:
+            self._note(number, step, step.record.because)
         elif isinstance(layer, CONVOLUTIONS):
             readers = self.nodes.readers[step.node.index]
             layers = [self.nodes.nodes[reader].layer for reader in readers]

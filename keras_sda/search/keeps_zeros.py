@@ -87,7 +87,7 @@ def keeps_zeros(node: Any) -> str:
         if getattr(layer, "fill_value", 0):
             return ""  # It pads with something else.
         if type(layer) in _classes():
-            return "all"
+            return "" if _has_constants(node) else "all"
         if type(layer) is layers.Rescaling:
             return "all" if not np.any(layer.offset) else ""
         if type(layer) is layers.Activation:
@@ -120,6 +120,16 @@ def is_pointwise_operation(layer: Any) -> bool:
     from keras_sda.graph.operation_rules import pointwise
 
     return find_rule(layer) is pointwise
+
+
+def _has_constants(node):
+    """Whether a layer gets an array among its tensors, which need not be zero."""
+    values = keras.tree.flatten((node.args, node.kwargs))
+    return any(
+        len(getattr(value, "shape", ())) > 0
+        for value in values
+        if not isinstance(value, keras.KerasTensor)
+    )
 
 
 def _pads_zeros(node):
