@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 
 from keras_sda.analysis import layer_macs, operation_macs
-from keras_sda.graph import LayerCall
+from keras_sda.graph import LayerCall, inner_calls
 from keras_sda.utils import InvalidInputError
 
 Rule = Callable[[LayerCall], int | None]
@@ -160,13 +160,15 @@ def register_macs_rule(layer_type: type | str, rule: Rule | None = None) -> Call
 def count_macs(call: LayerCall) -> int | None:
     """Returns the multiply-accumulates of one layer call, or `None` if unknown.
 
-    Use it to count single calls; `profile` does it for a whole model.
+    Use it to count single calls; `profile` does it for a whole model. A layer without
+    a rule is counted by the layers and operations of which its `call` consists.
 
     Args:
         call: One item of `keras_sda.graph.layer_calls(model)`.
 
     Returns:
-        The number for one sample, or `None` when no rule covers the layer.
+        The number for one sample, or `None` when no rule covers the layer or something
+        inside of it.
 
     Example:
 
@@ -184,12 +186,21 @@ def count_macs(call: LayerCall) -> int | None:
         name = f"{base.__module__}.{base.__qualname__}"
         rule = _rules.get(base) or _rules.get(name)
         if rule is not None:
-            # A subclass with a `call` of its own may compute anything.
-            return rule(call) if type(layer).call is base.call else None
+            if type(layer).call is base.call:
+                return rule(call)
+            break  # A subclass with a `call` of its own may compute anything.
     cls = type(layer)
     if cls.__module__ in _ELEMENTWISE_MODULES:
         return None if cls.__name__ in _UNKNOWN_OPERATIONS else 0
-    return None
+    return _count_inside(call) if isinstance(layer, keras.Layer) else None
+
+
+def _count_inside(call: LayerCall) -> int | None:
+    calls = inner_calls(call)
+    if calls is None:
+        return None
+    counts = [count_macs(inner) for inner in calls]
+    return None if None in counts else sum(counts)
 
 
 def _ask_layer(call: LayerCall) -> int:

@@ -18,6 +18,7 @@ from keras_sda.graph.expand_blocks import (
 )
 from keras_sda.graph.find_head import Head, find_head
 from keras_sda.graph.frozen_note import frozen_note
+from keras_sda.graph.inner_calls import inner_calls
 from keras_sda.graph.input_specs import input_specs
 from keras_sda.graph.layer_call import LayerCall
 from keras_sda.graph.layer_calls import layer_calls
@@ -52,6 +53,7 @@ __all__ = [
     "expand_blocks",
     "expand_known_blocks",
     "frozen_note",
+    "inner_calls",
     "input_specs",
     "layer_calls",
     "model_scope",

@@ -166,7 +166,7 @@ class ChannelGraph:
                 outputs = follow_settings(call, outputs, is_stock(layer))
         _check_outputs(call, outputs)
         if call.gave_up and not record.because:
-            _note_what_stays(call, record, rule is None, outputs)
+            _note_what_stays(call, record, outputs)
         if rewrites:
             self.rewrites[id(layer), node.call_index] = rewrites[-1]
         if not prefix and any(axis.role == READS for axis in record.axes):
@@ -291,7 +291,7 @@ class ChannelGraph:
         return Kept(self.units.classes, removed)
 
 
-def _note_what_stays(call, record, has_no_rule, outputs):
+def _note_what_stays(call, record, outputs):
     """Remembers the channels that a layer makes and that its rule cannot follow."""
     layer = record.layer
     record.because = call.gave_up
@@ -299,12 +299,14 @@ def _note_what_stays(call, record, has_no_rule, outputs):
     if inside:
         own = num_made(layer)
         record.inside = inside + ([(record.name, own)] if own else [])
-    elif num_made(layer) or (has_no_rule and _makes_channels(call, outputs)):
+    elif num_made(layer) or _makes_channels(call, outputs):
         record.stays = np.concatenate([channels.units for channels in outputs])
 
 
 def _makes_channels(call, outputs):
     """Whether a layer without kernels has weights or gives out other channels."""
+    if "no channel rule" not in call.gave_up:
+        return False
     if getattr(call.layer, "weights", ()):
         return True
     return {len(x.units) for x in outputs} != {len(x.units) for x in call.inputs}

@@ -65,7 +65,7 @@ def follow_settings(
     """
     if is_stock and _meets_constants(call, outputs):
         return call.pinned_outputs(_CONSTANTS)
-    if not isinstance(call.layer, keras.layers.Layer) or not outputs:
+    if not isinstance(call.layer, keras.layers.Layer):
         return outputs
     for key, value in call.settings.items():
         if key == "noise_shape" and value is not None and is_stock:
@@ -200,7 +200,7 @@ def _follow_activity(call, value, outputs):
 
 def _follow_function(call, key, value):
     """An initializer, regularizer or constraint of a weight."""
-    function = _function(call, key, value)
+    function, kind = _function(call, key, value), key.rpartition("_")[2]
     axes = call.weight_axes(_weight(call.layer, key))
     if _is_stock(function):
         arrays = {
@@ -217,11 +217,10 @@ def _follow_function(call, key, value):
             )
         ]
         if arrays and len({id(axis.variable) for axis in axes}) == 1:
-            cut = functools.partial(_cut_arrays, function, arrays, counted)
+            cut = functools.partial(_cut_arrays, kind, function, arrays, counted)
             call.configure(key, cut)
             return
     else:
-        kind = key.rpartition("_")[2]
         counted = [
             axis
             for axis in axes
@@ -249,8 +248,8 @@ def _weight(layer, key):
     return None
 
 
-def _cut_arrays(function, arrays, axes, kept) -> Callable:
-    """The function of Keras with what is left of its arrays."""
+def _cut_arrays(kind, function, arrays, axes, kept) -> dict | Callable:
+    """The function of Keras with what is left of its arrays, as config."""
     changed = dict(function.get_config())
     for name, array in arrays.items():
         for axis in axes:
@@ -259,7 +258,8 @@ def _cut_arrays(function, arrays, axes, kept) -> Callable:
                 array = np.compress(kept.mask(axis.units), array, position)
         # Keras loads a constraint with a list, not with an array, but adds no list.
         changed[name] = array if name == "rate" else array.tolist()
-    return type(function)(**changed)
+    new = type(function)(**changed)
+    return new if "rate" in arrays else _KINDS[kind].serialize(new)
 
 
 def _counts(function, kind: str, shape, axis: int, dtype) -> bool:

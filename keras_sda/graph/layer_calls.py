@@ -62,6 +62,23 @@ def layer_calls(
     return reader.calls
 
 
+def read_calls(layer: Any, inputs: Any, prefix: str) -> list[LayerCall]:
+    """Lists the calls inside a graph, or of one layer, as `layer_calls` does.
+
+    Args:
+        layer: A `keras.Function`, or a layer.
+        inputs: For a function its flat symbolic inputs; for a layer its positional
+            and its named arguments.
+        prefix: What names begin with.
+    """
+    reader = _Reader()
+    if isinstance(layer, keras.Function) and isinstance(inputs, list):
+        reader.read_graph(layer, inputs, prefix)
+    else:
+        reader.read_call(layer, *inputs, prefix)
+    return reader.calls
+
+
 class _Reader:
     """Walks a graph with symbolic tensors and keeps a record of every call."""
 

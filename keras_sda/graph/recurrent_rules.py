@@ -5,6 +5,7 @@ from keras import layers
 
 from keras_sda.graph.channel_call import READS, WRITES, ChannelCall
 from keras_sda.graph.channels import Channels
+from keras_sda.graph.counted_settings import follow_settings
 from keras_sda.graph.weighted_layer_rules import check_activation
 from keras_sda.graph.wrapped_call import WrappedCall, argument_positions, pin_masks
 
@@ -89,6 +90,7 @@ def bidirectional(call: ChannelCall) -> list[Channels]:
             call, one, key, call.inputs, call.input_shapes, call.output_shapes
         )
         made.append(_units(wrapped, units))
+        follow_settings(wrapped, [], is_stock=False)
         _states(wrapped, made[-1], places)
     if len(made[0]) != len(made[1]):
         return call.pinned_outputs("its two directions have different widths")

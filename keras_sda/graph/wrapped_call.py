@@ -1,5 +1,6 @@
 """Channel rules inside layers that wrap another layer, such as `TimeDistributed`."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from keras import layers
 from keras_sda.graph.as_functional import as_functional
 from keras_sda.graph.channel_call import ChannelCall
 from keras_sda.graph.channels import Channels
+from keras_sda.graph.counted_settings import follow_settings
 from keras_sda.utils import InvalidInputError
 
 
@@ -54,9 +56,19 @@ class WrappedCall(ChannelCall):
         """Whether the rule changes the call itself, which the outer layer makes."""
         return bool(self._rewrites)
 
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """What `get_config()` of the inner layer says."""
+        return dict(self.layer.get_config())
+
     def configure(self, key: str, value: Callable[[Any], Any]) -> None:
         """See `ChannelCall.configure`: an entry of the config of the inner layer."""
+        self._check_setting(key, value)
         self._settings[key] = value
+
+    def is_configured(self, key: str) -> bool:
+        """Whether the rule has said how an entry of the inner config follows."""
+        return key in self._settings
 
     def _inner_config(self, kept):
         config = keras.saving.serialize_keras_object(self.layer)
@@ -95,7 +107,7 @@ def pin_masks(call: ChannelCall, positions: dict[str, list[int]]) -> None:
 
 def time_distributed(call: ChannelCall) -> list[Channels]:
     """Follows the rule of the layer inside, at every step in time."""
-    from keras_sda.graph.channel_rules import find_rule
+    from keras_sda.graph.channel_rules import find_rule, is_stock
 
     inner = call.layer.layer
     rule = find_rule(inner)
@@ -118,6 +130,9 @@ def time_distributed(call: ChannelCall) -> list[Channels]:
     outputs = rule(wrapped)
     if isinstance(outputs, Channels):
         outputs = [outputs]
+    if not wrapped.gave_up:
+        outputs = follow_settings(wrapped, outputs, is_stock(inner))
+    call.gave_up = wrapped.gave_up
     if wrapped.is_rewritten:
         return call.pinned_outputs(f"it wraps {type(inner).__name__}")
     return [Channels(c.axis + 1, c.units) for c in outputs]

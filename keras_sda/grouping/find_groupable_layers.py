@@ -12,6 +12,7 @@ from keras_sda.graph import (
     shortcut_convolutions,
     unwrapped,
 )
+from keras_sda.graph.made_inside import made_inside
 from keras_sda.layers import SelfGroupedConv2D, SelfGroupedDense
 from keras_sda.utils import InvalidInputError
 
@@ -162,6 +163,13 @@ def _look_at(layer, tensors):
             reason = f"it is grouped already (groups={groups})"
         else:
             reason = "only Conv2D and Dense get groups, and no subclasses of them"
+            inside = made_inside(layer)
+            if inside:
+                names = ", ".join(name for name, _ in inside[:4])
+                reason = (
+                    f"its convolutions are inside of a {type(layer).__name__}, which "
+                    f"is not opened ({names})"
+                )
     elif getattr(layer, "groups", 1) > 1:
         channels = layer.kernel.shape[-2]
         reason = (

@@ -69,9 +69,11 @@ class LayerTimer:
         """
         times: dict[str, float] = {}
         for call in timeable_calls(model):
-            value = self.time_ms(
-                call.layer, call.layer.get_config(), call.batch_input_shapes[0]
-            )
+            try:
+                config = call.layer.get_config()
+            except Exception:  # Layers of users raise many kinds of errors.
+                continue
+            value = self.time_ms(call.layer, config, call.batch_input_shapes[0])
             if value is not None:
                 times[call.name] = times.get(call.name, 0.0) + value
         return times

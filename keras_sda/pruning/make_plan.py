@@ -107,6 +107,7 @@ def make_plan(
     }
     targets = {}
     if macs is not None:
+        cost.check_counted("macs")
         targets["macs"] = macs * cost.macs if macs <= 1 else macs
     if params is not None:
         targets["params"] = params * cost.params if params <= 1 else params

@@ -8,6 +8,7 @@ import numpy as np
 from keras_sda.analysis import count_macs
 from keras_sda.analysis.layer_macs import attention_products
 from keras_sda.graph import ChannelGraph, layer_calls
+from keras_sda.utils import InvalidInputError
 
 _WITH_PRODUCTS = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 
@@ -25,6 +26,9 @@ class ModelCost:
     Attributes:
         params: Parameters of the whole model.
         macs: Multiply-accumulates of one sample in the whole model.
+        uncounted: Classes of the layers by their names whose multiply-accumulates are
+            missing in `macs`, because no rule knows them. Those without a kernel are
+            left out: what they do is cheap.
 
     Example:
 
@@ -45,11 +49,16 @@ class ModelCost:
         self._kernels = []  # (multiply-accumulates, positions in _axes)
         macs = {}
         products = []  # of layers whose kernels do different numbers of them
+        self.uncounted: dict[str, str] = {}
         for call in layer_calls(graph.model, graph.input_shape):
             if type(call.layer) in _WITH_PRODUCTS:
                 products += attention_products(call)
                 continue
-            macs[id(call.layer)] = macs.get(id(call.layer), 0) + (count_macs(call) or 0)
+            number = count_macs(call)
+            weights = getattr(call.layer, "weights", ())
+            if number is None and any(len(weight.shape) > 1 for weight in weights):
+                self.uncounted[call.name] = type(call.layer).__name__
+            macs[id(call.layer)] = macs.get(id(call.layer), 0) + (number or 0)
         counted = set()
         by_variable = {}  # positions in _axes, by axis
         for record in graph.layers.values():
@@ -97,6 +106,27 @@ class ModelCost:
             return
         share = macs.pop(id(layer)) / sum(size for size, _ in kernels)
         self._kernels += [(share * size, axes) for size, axes in kernels]
+
+    def check_counted(self, argument: str) -> None:
+        """Refuses a target where it would not mean the whole model.
+
+        Args:
+            argument: Name of the argument that is the target.
+
+        Raises:
+            InvalidInputError: The multiply-accumulates of a layer are unknown.
+        """
+        if not self.uncounted:
+            return
+        named = [f"{name} ({kind})" for name, kind in self.uncounted.items()]
+        more = f" and {len(named) - 8} more" if len(named) > 8 else ""
+        raise InvalidInputError(
+            f"`{argument}` needs the multiply-accumulates of every layer, and nobody "
+            f"knows those of {', '.join(named[:8])}{more}. Say what they are with "
+            "keras_sda.analysis.register_macs_rule(layer_class, rule) or a "
+            "`compute_macs(input_shape, output_shape)` method (returning 0 leaves "
+            "the layer out), or give a target in parameters or latency."
+        )
 
     def count(self, removed: np.ndarray) -> tuple[int, int]:
         """Parameters and multiply-accumulates without the marked classes."""

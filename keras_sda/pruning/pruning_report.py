@@ -67,6 +67,8 @@ class PruningReport:
             `backend`, `dtype`, `versions`.
         settings: How the smaller model was made.
         warnings: What the user should know, such as which frozen layers were cut.
+        uncounted: Names of layers whose multiply-accumulates are missing in all
+            counts, because no rule knows them.
 
     Example:
 
@@ -90,6 +92,7 @@ class PruningReport:
     latency: dict[str, Any] | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    uncounted: tuple[str, ...] = ()
 
     @classmethod
     def compare(
@@ -197,6 +200,7 @@ class PruningReport:
                 )
                 if text
             ),
+            uncounted=tuple(dict.fromkeys([*whole.unknown, *small.unknown])),
         )
 
     def to_text(self) -> str:
@@ -207,6 +211,8 @@ class PruningReport:
             ("MACs", self.macs_before, self.macs_after),
         ):
             lines.append(f"{name}: {before:,} -> {after:,} ({_share(before, after)})")
+        if self.uncounted:
+            lines.append("MACs not counted, no rule: " + ", ".join(self.uncounted))
         if self.latency:
             lines.append(
                 "latency: {ms_before:.2f} -> {ms_after:.2f} ms (ratio {ratio:.3f}; "
@@ -281,8 +287,9 @@ class PruningReport:
 
         def build(content):
             rows = tuple(LayerChange(**row) for row in content.pop("layers"))
-            warnings = tuple(content.pop("warnings", ()))
-            return cls(layers=rows, warnings=warnings, **content)
+            for key in ("warnings", "uncounted"):
+                content[key] = tuple(content.get(key, ()))
+            return cls(layers=rows, **content)
 
         maker = "`keras-sda prune` or `PruningReport.save`"
         return read_report(folder, build, _FORMAT, maker)

@@ -59,6 +59,7 @@ def check_budget(target_macs: Any, cost: GateCost, round_to: int = 1) -> float |
             "`target_macs` must be a share below 1 or a number of "
             f"multiply-accumulates. Received: target_macs={target_macs!r}."
         )
+    cost.check_counted("target_macs")
     target = target_macs * cost.macs if target_macs < 1 else float(target_macs)
     floor = cost.macs_at({g.name: np.arange(g.channels) < round_to for g in cost.gates})
     if not floor <= target < cost.macs:
