@@ -31,7 +31,8 @@ def profile(model: keras.Model, input_shape: Any = None) -> ModelProfile:
             axes. Defaults to `None`, the shapes the model was built with.
 
     Returns:
-        A `ModelProfile`. Layers that no rule knows are in `unknown`, and a warning
+        A `ModelProfile`. Layers of your own are counted by the layers and `keras.ops`
+        inside of them. Those that nobody can count are in `unknown`, and a warning
         names them: add a `compute_macs(input_shape, output_shape)` method to the
         layer or call `register_macs_rule`.
 

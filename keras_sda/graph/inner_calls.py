@@ -5,6 +5,7 @@ import inspect
 from typing import Any
 
 import keras
+from keras.src import backend
 from keras.src.backend.common import global_state
 
 from keras_sda.graph.layer_call import LayerCall
@@ -153,7 +154,7 @@ def _by_tensorflow(call):
         for part in parts:
             # Not by setattr, which would track it.
             object.__setattr__(part, "call", watched(part, part.call))
-        keras.backend.compute_output_spec(trace, *args, **kwargs)
+        backend.compute_output_spec(trace, *args, **kwargs)
     except Exception:  # Layers of users raise many kinds of errors.
         return None
     finally:

@@ -152,6 +152,8 @@ class GroupingReport:
         """
         whole = profile(model, input_shape)
         published = published_counts(model, input_shape=input_shape)
+        uncounted = [f"the MACs of {name} are not counted, no rule knows them"
+                     for name in whole.unknown]  # fmt: skip
         costs, layers = {}, {}
         for call, row in zip(
             layer_calls(model, input_shape), whole.layers, strict=False
@@ -189,7 +191,7 @@ class GroupingReport:
             published_macs=published.macs,
             layers=rows,
             left_alone=tuple(left_alone),
-            warnings=tuple(warnings),
+            warnings=(*warnings, *uncounted),
             settings=dict(settings or {}),
         )
 

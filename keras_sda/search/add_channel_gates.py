@@ -137,15 +137,16 @@ def channel_gates(model: keras.Model) -> list[ScaledSigmoidGate]:
 def _check_any(graph, positions):
     if any(position.gate for position in positions):
         return
+    reasons = "; ".join(f"{p.layer}: {p.reason}" for p in positions[:8])
     if not any(
         isinstance(layer, keras.layers.BatchNormalization)
         for layer in graph._flatten_layers()
     ):
         raise InvalidInputError(
             f"`model` '{graph.name}' has no BatchNormalization layer. Channel gates "
-            "stand behind one; put it between your convolutions and their activations."
+            "stand behind one; put it between your convolutions and their activations. "
+            f"{reasons}"
         )
-    reasons = "; ".join(f"{p.layer}: {p.reason}" for p in positions[:8])
     raise InvalidInputError(
         f"`model` '{graph.name}' has no place for a channel gate. {reasons}"
     )
