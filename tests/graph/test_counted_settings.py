@@ -523,8 +523,8 @@ PLAIN = set(
     score_mode seed sliding embeddings_initializer go_backwards input_dim
     input_length mask_zero merge_mode output_dim recurrent_activation
     recurrent_dropout reset_after return_sequences return_state stateful
-    unit_forget_bias unroll weights sliding_window stddev synchronized threshold units use_bias
-    use_gate use_scale value_dim variance width alpha""".split()
+    unit_forget_bias unroll weights sliding_window stddev synchronized threshold units
+    use_bias use_gate use_scale value_dim variance width alpha""".split()
 )
 PLAIN_OF_OPERATIONS = set(
     """args kwargs name keepdims dtype mode approximate sparse ragged decimals
