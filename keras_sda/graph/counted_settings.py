@@ -96,16 +96,21 @@ def _meets_constants(call, outputs):
 
 def _values(call):
     """Arguments of the call that may meet its tensors, value by value."""
-    if isinstance(call.layer, keras.layers.Layer):
-        return [*call.args, *call.kwargs.values()]
     try:
         bound = inspect.signature(call.layer.call).bind(*call.args, **call.kwargs)
         named = dict(bound.arguments)
     except TypeError:
         named = dict(enumerate([*call.args, *call.kwargs.values()]))
-    settings = vars(call.layer)
-    named.update((key, settings[key]) for key in OF_VALUES & set(settings))
-    return [value for key, value in named.items() if key not in OF_POSITIONS]
+    if isinstance(call.layer, keras.layers.Layer):
+        left_out = set()
+        if type(call.layer) is not keras.layers.Softmax:
+            # That of attention or of a sequence is about positions.
+            left_out = {key for key in named if str(key).endswith("mask")}
+    else:
+        left_out = OF_POSITIONS
+        settings = vars(call.layer)
+        named.update((key, settings[key]) for key in OF_VALUES & set(settings))
+    return [value for key, value in named.items() if key not in left_out]
 
 
 def _constants(values) -> Iterator[Any]:
@@ -123,6 +128,8 @@ def _constants(values) -> Iterator[Any]:
 
 def _is_array(value) -> bool:
     if isinstance(value, list | tuple):
+        if any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten(value)):
+            return False
         try:
             value = np.asarray(value)
         except (TypeError, ValueError):

@@ -349,6 +349,9 @@ SEQUENCES = {
     "attention": lambda: lambda x: layers.MultiHeadAttention(
         2, 3, bias_initializer="ones", kernel_constraint=MAX(2.0)
     )(x, x),
+    "attention_mask": lambda: lambda x: in_time(
+        lambda y: layers.MultiHeadAttention(2, 3)(y, y, attention_mask=np.tri(16))
+    )(x),
     "attention_of_constants": lambda: lambda x: layers.MultiHeadAttention(
         2, 3, kernel_initializer=constant(1, 1, 1), output_shape=C
     )(x, x),
