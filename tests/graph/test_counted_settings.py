@@ -527,7 +527,7 @@ PLAIN = set(
     input_length mask_zero merge_mode output_dim recurrent_activation
     recurrent_dropout reset_after return_sequences return_state stateful
     unit_forget_bias unroll weights sliding_window stddev synchronized threshold units
-    use_bias use_gate use_scale value_dim variance width alpha""".split()
+    use_bias use_cudnn use_gate use_scale value_dim variance width alpha""".split()
 )
 PLAIN_OF_OPERATIONS = set(
     """args kwargs name keepdims dtype mode approximate sparse ragged decimals
