@@ -271,7 +271,7 @@ def saved_and_loaded(model, small, folder):
     return keras.saving.load_model(folder / "model.keras")
 
 
-def prune_and_train(model, tmp_path, inputs=None):
+def prune_and_train(model, tmp_path, inputs=None, tolerance=1e-5):
     """Pruned is masked, trains a step, and comes back from its file."""
     randomize(model)
     if inputs is None:
@@ -280,9 +280,9 @@ def prune_and_train(model, tmp_path, inputs=None):
     plan = random_plan(graph, 0, 0.4)
     small = shrink(model, plan)
     expected = flat_outputs(mask(model, plan), inputs)
-    assert_outputs_close(flat_outputs(small, inputs), expected, 1e-5)
+    assert_outputs_close(flat_outputs(small, inputs), expected, tolerance)
     again = saved_and_loaded(model, small, tmp_path)
-    assert_outputs_close(flat_outputs(again, inputs), expected, 1e-5)
+    assert_outputs_close(flat_outputs(again, inputs), expected, tolerance)
     again.compile("sgd", "mse", run_eagerly=True, jit_compile=False)
     targets = [np.zeros(x.shape) for x in expected]
     targets = targets if len(targets) > 1 else targets[0]
@@ -290,6 +290,46 @@ def prune_and_train(model, tmp_path, inputs=None):
     return plan, small
 
 
+# Several in one model, one behind the other; those that change the size at the end.
+LAST = "clip_of_one up_sampling depthwise separable cropping transposed grouped".split()
+FIRST = [name for name in CUT if name not in LAST]
+CHAINS = [*(FIRST[k : k + 9] for k in range(0, len(FIRST), 9)), LAST]
+
+
+@pytest.mark.parametrize("names", CHAINS, ids=lambda names: names[0])
+def test_settings_are_cut_in_a_chain_of_layers(names, tmp_path):
+    def body(x):
+        for name in names:
+            x = CUT[name]()(conv()(x))
+        return x
+
+    model = build(body)
+    plan, _ = prune_and_train(model, tmp_path, tolerance=3e-5)
+    assert len(plan.remove) >= 3
+    untouchable = ChannelGraph(model).untouchable
+    assert [entry.layer for entry in untouchable] == ["predictions"]
+
+
+def test_every_array_that_counts_channels_is_named(tmp_path):
+    def body(x):
+        for name in sorted(STAYS, key=lambda name: name == "initial"):
+            x = layers.Conv2D(C, 3, padding="same", name=f"before_{name}")(x)
+            x = STAYS[name][0]()(x)
+        return x
+
+    model = build(body)
+    found = {u.layer: u.reason for u in ChannelGraph(model).untouchable}
+    for name, (_, reason) in STAYS.items():
+        own = name.startswith("own") or name in (
+            "initializer_function", "activity_regularizer", "pyramid",
+        )  # fmt: skip
+        reasons = found.values() if own else [found[f"before_{name}"]]
+        assert any((reason or "one entry per channel") in x for x in reasons), name
+    plan, _ = prune_and_train(model, tmp_path, tolerance=3e-5)
+    assert "a" in plan.remove and "z" in plan.remove
+
+
+@pytest.mark.large
 @pytest.mark.parametrize("name", CUT)
 def test_settings_are_cut_with_the_channels(name, tmp_path):
     plan, small = prune_and_train(build(CUT[name]()), tmp_path)
@@ -298,6 +338,7 @@ def test_settings_are_cut_with_the_channels(name, tmp_path):
     assert small.get_layer("a").filters == C - len(plan.remove["a"])
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", STAYS)
 def test_channels_that_an_array_counts_stay_by_name(name, tmp_path):
     function, reason = STAYS[name]
@@ -362,7 +403,16 @@ def in_time(layer):
     return lambda x: ops.reshape(layer(ops.reshape(x, (-1, 16, C))), (-1, 4, 4, C))
 
 
-@pytest.mark.parametrize("name", SEQUENCES)
+QUICK = ("conv", "dropout", "own", "attention_mask")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.large)
+        for name in SEQUENCES
+    ],
+)
 def test_settings_inside_of_wrappers_and_cells(name, tmp_path):
     x = keras.Input((4, 4, 3), name="x")
     y = layers.Dense(C, name="a")(x)
@@ -608,7 +658,9 @@ def random_layer(kind, generator):
 KINDS = "conv normalization dropout dense squeeze separable constant".split()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(k, marks=pytest.mark.large) for k in range(2, 8))]
+)
 def test_random_settings(seed, tmp_path):
     generator = np.random.default_rng(seed)
     chosen = generator.choice(KINDS, 3)
