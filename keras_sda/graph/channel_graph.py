@@ -305,7 +305,8 @@ def _note_what_stays(call, record, outputs):
 
 def _makes_channels(call, outputs):
     """Whether a layer without kernels has weights or gives out other channels."""
-    if "no channel rule" not in call.gave_up:
+    is_layer = isinstance(call.layer, keras.layers.Layer)
+    if not is_layer or "no channel rule" not in call.gave_up:
         return False
     if getattr(call.layer, "weights", ()):
         return True
