@@ -64,6 +64,9 @@ def follow_settings(
         The outputs, pinned where a constant counts their channels.
     """
     if is_stock and _meets_constants(call, outputs):
+        if type(call.layer).__name__ == "Clip" and len(call.inputs) == 1:
+            _cut_bounds(call, outputs[0])
+            return outputs
         return call.pinned_outputs(_CONSTANTS)
     if not isinstance(call.layer, keras.layers.Layer):
         return outputs
@@ -92,6 +95,24 @@ def _meets_constants(call, outputs):
         for array in found
         for channels, shape in zip(outputs, call.output_shapes, strict=False)
     )
+
+
+def _cut_bounds(call, channels):
+    """The bounds of a clip are those of the channels that stay."""
+    rank = len(call.output_shapes[0])
+
+    def cut(bound, kept):
+        if not counts_channels(bound, channels.axis, rank):
+            return bound
+        bound = keras.ops.convert_to_numpy(bound)
+        mask = kept.mask(channels.units)
+        return np.compress(mask, bound, channels.axis - rank)
+
+    def rewrite(kept, operation, args, kwargs):
+        bounds = [cut(x, kept) for x in (operation.x_min, operation.x_max)]
+        return keras.ops.clip(args[0], *bounds)
+
+    call.rewrite(rewrite)
 
 
 def _values(call):
