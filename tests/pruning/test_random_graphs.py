@@ -39,6 +39,14 @@ PARTS = {
     "split": split,
     "slice": lambda x, other: x[..., 1:] + 1.0,
     "reversed": lambda x, other: x[..., ::-1],
+    "flipped": lambda x, other: ops.flip(x, axis=(1, -1)),
+    "rolled": lambda x, other: ops.roll(x, 1, axis=-1),
+    "repeated": lambda x, other: ops.repeat(x, 2, axis=-1)[..., 1:],
+    "stacked": lambda x, other: ops.max(ops.stack([x, same_size(x, other)], 1), 1),
+    "taken": lambda x, other: ops.take(x, [1, 0, -1], axis=-1),
+    "recurrent": lambda x, other: layers.TimeDistributed(
+        layers.SimpleRNN(4, return_sequences=True)
+    )(x),
     "depthwise": lambda x, other: layers.DepthwiseConv2D(
         3, padding="same", depth_multiplier=2, activation="tanh"
     )(x),
