@@ -9,6 +9,8 @@ from keras_sda.analysis.depth_attention_weights import DepthAttentionWeights
 from keras_sda.graph import ModelGraph, as_functional
 from keras_sda.layers import SelectiveDepthAttention
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.array_structures import to_array
+from keras_sda.utils.fit_data import FitData
 
 
 def depth_attention(
@@ -25,8 +27,10 @@ def depth_attention(
             `SelectiveDepthAttention` layers, such as a network of
             `keras_sda.applications`; also inside nested functional models.
         images: Array `(images, height, width, channels)` as the model takes it; for a
-            model with several inputs a list or dict of arrays.
-        batch_size: Images per step. Defaults to `32`.
+            model with several inputs a tuple, list or dict of arrays; or anything else
+            that `model.fit` takes, such as a `tf.data.Dataset`. Targets are not needed
+            and not looked at.
+        batch_size: Images per step where they are arrays. Defaults to `32`.
 
     Returns:
         A dict from the name of the attention layer, in the order in which the layers
@@ -64,18 +68,20 @@ def depth_attention(
             "keras_sda.applications with depth_attention=True, or attach the attention "
             "with keras_sda.depth.attach."
         )
-    arrays = _arrays(probe.trunk, images)
+    model = as_functional(model)
+    images = _stacked(images, model)
+    data = FitData(images, model, "images", needs_targets=False)
     # XLA takes longer to compile than these few passes to run; JAX has nothing else.
     probe.compile(jit_compile=keras.backend.backend() == "jax")
-    num_images = len(arrays[0])
-    batch_size = min(batch_size, num_images)
-    parts = []
-    for start in range(0, num_images, batch_size):
+    parts, size = [], 0
+    for inputs, _, _ in data.batches(batch_size):
+        arrays = data.in_order(inputs)
+        count = len(arrays[0])
+        size = max(size, count)
         # The last batch is filled up, so that the graph is compiled once.
-        rows = np.arange(start, start + batch_size) % num_images
+        rows = np.arange(size) % count
         weights = probe.predict_on_batch([array[rows] for array in arrays])
-        kept = min(batch_size, num_images - start)
-        parts.append([np.asarray(w, "float32")[:kept] for w in weights])
+        parts.append([np.asarray(w, "float32")[:count] for w in weights])
     return DepthAttentionWeights(
         {
             name: np.concatenate([part[i] for part in parts])
@@ -122,6 +128,7 @@ class _Probe(keras.Model):
     def call(self, inputs):
         outputs = []
         maps = self.trunk(inputs, training=False)
+        maps = [maps] if len(self.readers) == 1 else maps  # Keras unpacks lists of one
         for reader, tensors in zip(self.readers, maps, strict=True):
             outputs += reader(tensors)
         return outputs
@@ -146,50 +153,11 @@ def _is_graph(layer):
     return True
 
 
-def _arrays(model, images):
-    """The images as one array per input, of the right shapes and one length."""
-    inputs = model.inputs
-    given = [images] if len(inputs) == 1 else keras.tree.flatten(images)
-    if len(inputs) == 1 and isinstance(images, dict):
-        given = list(images.values())
-    if len(given) != len(inputs):
-        raise InvalidInputError(
-            f"`images` must hold one array for each of the {len(inputs)} inputs of the "
-            f"model. Received {len(given)}."
-        )
-    arrays = [_to_array(value) for value in given]
-    for array, tensor in zip(arrays, inputs, strict=True):
-        wanted = tuple(tensor.shape[1:])
-        fits = array.ndim == len(wanted) + 1 and all(
-            size in (None, got)
-            for size, got in zip(wanted, array.shape[1:], strict=True)
-        )
-        if not fits:
-            raise InvalidInputError(
-                "`images` must be an array of shape (images, "
-                f"{', '.join(str(size or 'any') for size in wanted)}), as the model "
-                f"takes them. Received the shape {array.shape}. Add the first axis to "
-                "a single image (`image[None]`), resize images of another size."
-            )
-        if len(array) != len(arrays[0]) or not len(array):
-            raise InvalidInputError(
-                "`images` must hold at least one image, and equally many for all "
-                f"inputs. Received the lengths {[len(a) for a in arrays]}."
-            )
-    return arrays
-
-
-def _to_array(value):
-    if keras.ops.is_tensor(value):
-        return keras.ops.convert_to_numpy(value)
-    try:
-        array = np.asarray(value)
-    except ValueError:  # Images of different sizes.
-        array = np.asarray(None)
-    if array.dtype.kind not in "fiub":
-        raise InvalidInputError(
-            "`images` must be an array of numbers, images of one size. Received: "
-            f"{type(value).__name__}. Take a few batches of a data set and put them "
-            "together with `numpy.concatenate`."
-        )
-    return array
+def _stacked(images, model):
+    """A list of single images as one array."""
+    rank = len(model.inputs[0].shape) - 1
+    if isinstance(images, list) and len(model.inputs) == 1:
+        shapes = {tuple(getattr(image, "shape", ())) for image in images}
+        if len(shapes) == 1 and len(max(shapes)) == rank:
+            return np.stack([to_array(image) for image in images])
+    return images

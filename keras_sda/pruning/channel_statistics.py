@@ -24,8 +24,8 @@ def channel_statistics(
         graph: The channels of the model.
         model: The model; where `loss` is None it must be compiled.
         importance: `"taylor"` or `"activation"`.
-        data: `(inputs, targets)` arrays, or an iterable of batches of them.
-            `"activation"` takes batches of inputs alone, too.
+        data: Anything that `model.fit` takes, see `data_batches`. Sample weights count
+            in the loss. `"activation"` looks at the inputs alone.
         loss: For `"taylor"`, a Keras loss or its name, a list or a dict of them for
             several outputs. None takes that of the compiled model.
 
@@ -79,8 +79,8 @@ def _loss_changes(graph, model, data, loss):
     gradients_of = loss_gradients(graph.model, variables, loss)
     totals = [np.zeros(group.num_channels) for group in graph.groups]
     count = 0
-    for inputs, targets in data_batches(data, graph.model):
-        found = gradients_of(inputs, loss.targets(targets))
+    for inputs, targets, weights in data_batches(data, graph.model):
+        found = gradients_of(inputs, loss.targets(targets, weights))
         changes = {
             id(variable): values[id(variable)].astype("float32") * gradient
             for variable, gradient in zip(variables, found, strict=True)
@@ -112,7 +112,7 @@ def _activations(graph, data):
         means.append(ops.mean(size, axis=axes) if axes else size)
     probe = keras.Model(graph.model.input, means) if means else None
     sums, count = [0.0] * len(means), 0
-    for inputs, _ in data_batches(data, graph.model, needs_targets=False):
+    for inputs, _, _ in data_batches(data, graph.model, needs_targets=False):
         if probe is None:
             break
         found = probe.predict_on_batch(inputs)

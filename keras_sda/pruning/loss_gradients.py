@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.utils.array_structures import map_arrays
+
 
 def loss_gradients(
     model: keras.Model,
@@ -106,9 +108,8 @@ def _torch(model, variables, loss):
             with torch.enable_grad():
                 result = loss(
                     model(inputs, training=False),
-                    [None if t is None else keras.ops.convert_to_tensor(t)
-                     for t in targets],
-                )  # fmt: skip
+                    map_arrays(keras.ops.convert_to_tensor, targets),
+                )
                 found = torch.autograd.grad(result, values, allow_unused=True)
         finally:
             for value, required in zip(values, before, strict=True):

@@ -64,27 +64,47 @@ class ModelLoss:
         for index, entry in enumerate(self._losses):
             check_loss(model, entry, index)
 
-    def targets(self, targets: Any) -> list[np.ndarray | None]:
-        """Targets of every output, in the form that its loss takes.
+    def targets(
+        self, targets: Any, weights: Any = None
+    ) -> list[tuple[np.ndarray, np.ndarray | None] | None]:
+        """Targets of every output, in the form that its loss takes, and weights.
+
+        Args:
+            targets: For one output an array, for several a list or a dict by name.
+            weights: Weights of the samples, for all outputs or like `targets`.
+                Defaults to `None`.
 
         Raises:
             InvalidInputError: They do not fit the outputs.
         """
-        if isinstance(targets, Mapping):
-            targets = [targets.get(name) for name in self._names]
-        elif not isinstance(targets, (list, tuple)):
-            targets = [targets]
-        if len(targets) != len(self._losses):
+        if not isinstance(weights, (Mapping, list, tuple)):
+            weights = [weights] * len(self._losses)
+        targets = self._per_output(targets, "targets")
+        weights = self._per_output(weights, "sample weights")
+        for name, target, loss in zip(self._names, targets, self._losses, strict=True):
+            if target is None and loss is not None:
+                raise InvalidInputError(
+                    f"`data` has no targets for output {name!r}, which has the loss "
+                    f"{_name(loss)}. Give them, or None as its loss."
+                )
+        return [
+            None if loss is None else (_fit(np.asarray(target), shape, loss), weight)
+            for target, weight, shape, loss in zip(
+                targets, weights, self._shapes, self._losses, strict=True
+            )
+        ]  # fmt: skip
+
+    def _per_output(self, values, what):
+        if isinstance(values, Mapping):
+            values = [values.get(name) for name in self._names]
+        elif not isinstance(values, (list, tuple)):
+            values = [values]
+        if len(values) != len(self._losses):
             raise InvalidInputError(
-                f"`data` has targets for {len(targets)} output(s); the model has "
+                f"`data` has {what} for {len(values)} output(s); the model has "
                 f"{len(self._losses)}."
             )
-        return [
-            None if loss is None else _fit(np.asarray(target), shape, loss)
-            for target, shape, loss in zip(
-                targets, self._shapes, self._losses, strict=True
-            )
-        ]
+        return values
 
     def __call__(self, outputs: Any, targets: list) -> Any:
         """The loss as a scalar tensor, for targets that `targets` returned."""
@@ -94,8 +114,21 @@ class ModelLoss:
         ):
             if loss is not None:
                 output = keras.ops.cast(output, "float32")
-                total = total + keras.ops.mean(loss(target, output))
+                total = total + _mean_loss(loss, *target, output)
         return total
+
+
+def _mean_loss(loss, target, weight, output):
+    """The loss of one output, with weights as `model.fit` counts them."""
+    if weight is None:
+        return keras.ops.mean(loss(target, output))
+    if isinstance(loss, keras.losses.Loss):
+        return keras.ops.mean(loss(target, output, sample_weight=weight))
+    values = loss(target, output)
+    weight = keras.ops.cast(keras.ops.convert_to_tensor(weight), values.dtype)
+    missing = len(values.shape) - len(weight.shape)
+    weight = keras.ops.reshape(weight, (*weight.shape, *[1] * missing))
+    return keras.ops.mean(values * weight)
 
 
 def _get(loss):

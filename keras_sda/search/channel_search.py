@@ -29,6 +29,7 @@ from keras_sda.search.stage_folder import StageFolder
 from keras_sda.search.stage_variables import stage_variables
 from keras_sda.search.train_stage import train_stage
 from keras_sda.utils import InvalidInputError, folder_lock, model_digest
+from keras_sda.utils.fit_data import FitData, is_stream_function
 
 
 class ChannelSearch:
@@ -67,13 +68,14 @@ class ChannelSearch:
         InvalidInputError: The model has no gates, or no `loss` is given and the model
             does not return classes or does not show what its outputs mean.
 
-    Data of all stages: `(inputs, targets)` arrays, batched and shuffled here; anything
-    else that `model.fit` takes, such as a `tf.data.Dataset`, which should give the
-    same batches in every run; or a function of the first epoch that returns such a
-    stream, from that epoch on.
+    Data of all stages: `(inputs, targets)` or `(inputs, targets, sample_weight)`
+    arrays, batched and shuffled here; anything else that `model.fit` takes, which
+    should give the same batches in every run; or a function of the first epoch that
+    returns such a stream, from that epoch on.
 
     Options of all stages: `batch_size` for arrays (32), and `validation_data`,
-    `steps_per_epoch`, `callbacks` and `verbose` as in `model.fit`.
+    `validation_steps`, `steps_per_epoch`, `class_weight`, `callbacks` and `verbose` as
+    in `model.fit`. What `ModelCheckpoint` writes loads as the model with gates.
 
     Example:
 
@@ -88,8 +90,8 @@ class ChannelSearch:
     result.model.save("small.keras")
     ```
 
-    Source: arXiv 2103.02126 (Pattern Recognition 126, 2022) and its code. `target_macs`
-    and the regulariser `"macs"` are ours.
+    Source: arXiv 2103.02126 (Pattern Recognition 126, 2022) and its code; not
+    `target_macs` and the regulariser `"macs"`.
     """
 
     def __init__(
@@ -109,8 +111,7 @@ class ChannelSearch:
         self._start = {"seed": seed}  # a repeated call has to begin alike
         if folder is not None:
             self._start["model"] = model_digest(gated)
-        self._cost = None
-        self._target = None
+        self._cost = self._target = None
         self.log: SearchLog | None = None
         self.result: DerivationResult | None = None
         if loss is None:
@@ -119,8 +120,7 @@ class ChannelSearch:
     @property
     def cost(self) -> GateCost:
         """What open gates cost."""
-        if self._cost is None:
-            self._cost = GateCost(self.gated, self._input_shape)
+        self._cost = self._cost or GateCost(self.gated, self._input_shape)
         return self._cost
 
     def train_weights(
@@ -252,9 +252,8 @@ class ChannelSearch:
         Returns:
             A `DerivationResult`.
         """
-        if residual not in ("exact", "official") or (
-            residual == "official" and self._target is not None
-        ):
+        allowed = ("exact", "official") if self._target is None else ("exact",)
+        if residual not in allowed:
             raise InvalidInputError(
                 "`residual` must be 'exact', or 'official' after a search without "
                 f"`target_macs`. Received: residual={residual!r}."
@@ -365,6 +364,8 @@ class ChannelSearch:
 
     def _run(self, stage, model, data, epochs, optimizer, options, more_callbacks=None):
         with self._scope(), folder_lock(self.folder):
+            if data is not None and not is_stream_function(data):
+                data = FitData(data, model)
             loss = self._loss or default_loss(self.gated, data)
             return train_stage(
                 stage, model, data, epochs, optimizer, loss, self._metrics,
@@ -376,8 +377,11 @@ class ChannelSearch:
             return optimizer or momentum_sgd(rate)
 
     def _settings(self, epochs, options):
-        batch_size = options.get("batch_size", 32)
-        return {"epochs": epochs, "batch_size": batch_size, **self._start}
+        size = options.get("batch_size", 32)
+        settings = {"epochs": epochs, "batch_size": size, **self._start}
+        if options.get("class_weight"):  # as text, because keys in JSON are text
+            settings["class_weight"] = repr(options["class_weight"])
+        return settings
 
     def _stage(self, name, settings):
         folder = None if self.folder is None else self.folder / name
@@ -385,13 +389,9 @@ class ChannelSearch:
 
     def _search_model(self, chosen, penalty=None, price=0.0):
         return SearchModel(
-            self.gated.input,
-            self.gated.output,
-            chosen=chosen,
-            penalty=penalty,
-            price=price,
-            name=self.gated.name,
-        )
+            self.gated.input, self.gated.output, chosen=chosen, penalty=penalty,
+            price=price, name=self.gated.name,
+        )  # fmt: skip
 
     def _scope(self):
         """The strategy that the gated model was made under."""

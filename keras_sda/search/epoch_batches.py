@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.array_structures import leaves, map_arrays
 
 
 class EpochBatches(keras.utils.PyDataset):
@@ -20,6 +21,7 @@ class EpochBatches(keras.utils.PyDataset):
         batch_size: Samples per batch. Defaults to `32`.
         seed: Seed of the order. Defaults to `0`.
         epoch: First epoch. Defaults to `0`.
+        sample_weight: A weight per sample. Defaults to `None`: batches are pairs.
 
     Raises:
         InvalidInputError: There are no samples, or not as many targets.
@@ -34,25 +36,34 @@ class EpochBatches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, inputs: Any, targets: Any, batch_size: int = 32, seed=0, epoch: int = 0
+        self,
+        inputs: Any,
+        targets: Any,
+        batch_size: int = 32,
+        seed=0,
+        epoch: int = 0,
+        sample_weight: Any = None,
     ):
         super().__init__()
-        sizes = {len(a) for a in keras.tree.flatten((inputs, targets))}
+        self._arrays = (inputs, targets)
+        if sample_weight is not None:
+            self._arrays = (inputs, targets, sample_weight)
+        sizes = {len(array) for array in leaves(self._arrays)}
         if len(sizes) != 1 or not max(sizes):
             raise InvalidInputError(
-                "`data` must hold as many targets as inputs, and some. Received arrays "
-                f"of {sorted(sizes)} samples."
+                "`data` must hold as many targets (and sample weights) as inputs, and "
+                f"some. Received arrays of {sorted(sizes)} samples."
             )
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InvalidInputError(
                 "`batch_size` must be a positive integer. "
                 f"Received: batch_size={batch_size!r}."
             )
-        self._arrays = inputs, targets
         self._size, self._batch_size, self._seed = max(sizes), batch_size, seed
-        self._set_epoch(epoch)
+        self.set_epoch(epoch)
 
-    def _set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
+        """Goes to the order of an epoch, counted from 0."""
         self._epoch = epoch
         generator = np.random.default_rng([self._seed, epoch])
         self._order = generator.permutation(self._size)
@@ -63,7 +74,8 @@ class EpochBatches(keras.utils.PyDataset):
     def __getitem__(self, index):
         start = index * self._batch_size
         chosen = self._order[start : start + self._batch_size]
-        return keras.tree.map_structure(lambda array: array[chosen], self._arrays)
+        # Lists become tuples: streams of TensorFlow would stack them.
+        return map_arrays(lambda array: array[chosen], self._arrays)
 
     def on_epoch_end(self):
-        self._set_epoch(self._epoch + 1)
+        self.set_epoch(self._epoch + 1)

@@ -1,5 +1,6 @@
 """A model that trains some of its variables and pays for open gates."""
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,6 +13,10 @@ class SearchModel(keras.Model):
     Use it through `ChannelSearch`. Setting `layer.trainable = False` instead would put
     batch normalisation into inference mode; here it goes on with batch statistics and
     updates its moving ones, while its scale and offset stay as they are.
+
+    To callbacks it is the model with gates: it has the same layers and `weights`, and
+    `save` and `save_weights` write files that load without this class. Weight files
+    hold the price and the optimizer beside that, for `BackupAndRestore`.
 
     Args:
         inputs: Inputs of the model.
@@ -45,16 +50,27 @@ class SearchModel(keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self._chosen = frozenset(id(variable) for variable in chosen)
         self._penalty = penalty
-        # A variable: it is steered without tracing the step anew.
-        self.price = keras.Variable(
-            float(price), dtype="float32", trainable=False, name="price"
-        )
-        self.price_memory = keras.Variable(
-            0.0, dtype="float32", trainable=False, name="price_memory"
-        )
+        self._prices = _Prices(float(price))
+
+    @property
+    def price(self) -> keras.Variable:
+        """What an open gate costs; a variable, so that no step is traced anew."""
+        return self._prices.price
+
+    @property
+    def price_memory(self) -> keras.Variable:
+        """What `SteerPrice` remembers."""
+        return self._prices.memory
 
     def _is_chosen(self, variable):
         return id(variable) in getattr(self, "_chosen", ())
+
+    @property
+    def weights(self):
+        # Those of the model with gates, for callbacks that keep and restore them.
+        prices = getattr(self, "_prices", None)
+        own = [] if prices is None else [id(v) for v in prices.variables]
+        return [v for v in super().weights if id(v) not in own]
 
     @property
     def trainable_variables(self):
@@ -72,6 +88,24 @@ class SearchModel(keras.Model):
     def non_trainable_weights(self):
         return [v for v in self.weights if not self._is_chosen(v)]
 
+    def save(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs):
+        """Writes the model with its gates, as `keras.Model.save` does.
+
+        The file loads as an ordinary functional model. It holds no optimizer: that
+        knows a choice of the variables alone.
+
+        Args:
+            filepath, overwrite, **kwargs: See `keras.Model.save`.
+        """
+        plain = keras.Model(self.input, self.output, name=self.name)
+        plain.save(filepath, overwrite=overwrite, **kwargs)
+
+    def load_own_variables(self, store):
+        # Backups of before the prices were a layer of their own hold them here.
+        if "0" in store and "1" in store:
+            self.price.assign(store["0"])
+            self.price_memory.assign(store["1"])
+
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
@@ -80,6 +114,27 @@ class SearchModel(keras.Model):
             penalty = keras.ops.cast(self._penalty() * self.price, loss.dtype)
             loss = loss + penalty / _num_replicas()
         return loss
+
+
+class _Prices(keras.layers.Layer):
+    """Holds the prices apart, so that weight files fit the model without them."""
+
+    def __init__(self, price):
+        super().__init__(name="prices", dtype="float32")
+        self.price, self.memory = (
+            self.add_weight(
+                shape=(),
+                name=name,
+                initializer=keras.initializers.Constant(value),
+                trainable=False,
+            )
+            for name, value in (("price", price), ("price_memory", 0.0))
+        )
+        self.built = True
+
+    def load_own_variables(self, store):
+        if "0" in store:  # else a file of before, see `SearchModel`
+            super().load_own_variables(store)
 
 
 def _num_replicas():

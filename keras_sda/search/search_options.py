@@ -10,6 +10,8 @@ from keras_sda.graph import find_head
 from keras_sda.search.gate_cost import GateCost
 from keras_sda.search.round_masks import check_round_to
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.array_structures import leaves, shape_of
+from keras_sda.utils.fit_data import FitData, is_stream_function
 
 
 def check_lambda(lambda_arch: Any, target_macs: Any) -> float:
@@ -108,6 +110,8 @@ def default_loss(model: keras.Model, data: Any) -> keras.losses.Loss:
             f"shape {shapes[0] if len(shapes) == 1 else shapes}, expected (None, "
             f"classes). {advice}"
         )
+    if data is not None and not isinstance(data, FitData):
+        data = FitData(data(0) if is_stream_function(data) else data, model)
     one_hot = _is_one_hot(data)
     try:
         head = find_head(model, advice=advice)
@@ -126,30 +130,14 @@ def default_loss(model: keras.Model, data: Any) -> keras.losses.Loss:
 
 
 def _is_one_hot(data):
-    spec = getattr(data, "element_spec", None)
-    if spec is not None:
-        return len(spec) > 1 and spec[1].shape.rank == 2 and spec[1].shape[1] != 1
-    targets = _targets(data)
-    return np.ndim(targets) == 2 and np.shape(targets)[1] > 1
+    if data is None:
+        return False
+    shape = shape_of(data.first()[1])
+    return shape is not None and len(shape) == 2 and (shape[1] or 2) > 1
 
 
 def _sum_to_one(data):
     """Whether every sample has one class (smoothed or mixed ones count as one)."""
-    if hasattr(data, "element_spec"):
-        data = next(iter(data.take(1)))
-    sums = np.asarray(_targets(data), "float64").sum(-1)
+    (targets,) = leaves(data.first(values=True)[1])
+    sums = np.asarray(targets, "float64").sum(-1)
     return bool(np.allclose(sums, 1, atol=1e-3))
-
-
-def _targets(data):
-    """Targets of arrays, or of the first batch, or None where one cannot look."""
-    if isinstance(data, (tuple, list)) and len(data) > 1:
-        return data[1]
-    if isinstance(data, keras.utils.PyDataset):
-        return data[0][1]
-    if callable(data):
-        stream = data(0)
-        if hasattr(stream, "element_spec"):
-            stream = next(iter(stream.take(1)))
-        return _targets(stream)
-    return None

@@ -7,6 +7,8 @@ import keras
 from keras_sda.search.epoch_batches import EpochBatches
 from keras_sda.search.stage_folder import StageFolder
 from keras_sda.utils import InvalidInputError, SeedPerEpoch, StopOnNaN
+from keras_sda.utils.fit_data import FitData, is_stream_function
+from keras_sda.utils.fit_streams import without_none
 
 _HINT = (
     "Lower the learning rate or `lambda_arch`, or use float32. What was saved after "
@@ -17,7 +19,7 @@ _HINT = (
 def train_stage(
     stage: StageFolder, model, data, epochs, optimizer, loss, metrics, seed=0,
     more_callbacks=None, *, validation_data=None, batch_size=32, steps_per_epoch=None,
-    callbacks=(), verbose="auto",
+    callbacks=(), verbose="auto", class_weight=None, validation_steps=None,
 ) -> list[dict]:  # fmt: skip
     """Trains a model, or goes on where a backup was made.
 
@@ -29,8 +31,8 @@ def train_stage(
         seed: Seed of arrays and dropout. Defaults to `0`.
         more_callbacks: Function of the first epoch and of what clears the optimizer,
             pairs of variable and value, that returns callbacks. Defaults to `None`.
-        validation_data, batch_size, steps_per_epoch, callbacks, verbose: See
-            `ChannelSearch`.
+        validation_data, batch_size, steps_per_epoch, callbacks, verbose, class_weight,
+            validation_steps: See `ChannelSearch`.
 
     Returns:
         A dictionary of losses and metrics per epoch that was run.
@@ -60,22 +62,33 @@ def train_stage(
     fresh = _state(model.optimizer)
     start = stage.restore(model)
     own = more_callbacks(start, fresh) if more_callbacks is not None else []
-    if isinstance(data, (tuple, list)):
-        if len(data) != 2:
-            raise InvalidInputError(
-                "`data` must be (inputs, targets) arrays or a stream of such batches. "
-                f"Received: {len(data)} entries."
-            )
-        data = EpochBatches(*data, batch_size=batch_size, seed=seed, epoch=start)
-    elif callable(data) and not isinstance(data, keras.utils.PyDataset):
+    if is_stream_function(data):
         data = data(start)
+    if not isinstance(data, FitData):
+        data = FitData(data, model)
+    if data.arrays is not None:
+        inputs, targets, weights = data.weigh(class_weight)(*data.arrays)
+        stream = EpochBatches(inputs, targets, batch_size, seed, start, weights)
+        own = [_EpochOrder(stream), *own]
+    else:
+        stream, steps_per_epoch = data.for_fit(
+            epochs - start, steps_per_epoch, class_weight
+        )
+    if validation_data is not None:
+        found = FitData(validation_data, model, "validation_data")
+        validation_data = found.arrays and without_none(found.arrays)
+        if found.arrays is None:
+            validation_data, validation_steps = found.for_fit(
+                epochs - start, validation_steps
+            )
     guards = [StopOnNaN(lambda: _HINT, every=20), SeedPerEpoch(seed)]
     history = model.fit(
-        data,
+        stream,
         epochs=epochs,
         initial_epoch=start,
         steps_per_epoch=steps_per_epoch,
         validation_data=validation_data,
+        validation_steps=validation_steps,
         callbacks=[*guards, *own, *callbacks, *stage.callback()],
         verbose=verbose,
         shuffle=False,  # the order is that of the data, for the sake of resumption
@@ -86,6 +99,17 @@ def train_stage(
         {"epoch": start + number + 1, **dict(zip(history.history, row, strict=True))}
         for number, row in enumerate(rows)
     ]
+
+
+class _EpochOrder(keras.callbacks.Callback):
+    """Keeps the order of arrays in step where a callback resumes a later epoch."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self._batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._batches.set_epoch(epoch)
 
 
 def _state(optimizer: Any) -> list[tuple]:

@@ -162,14 +162,14 @@ def test_uint8_images_tensors_and_mixed_precision(images):
 @pytest.mark.parametrize(
     "images, text",
     [
-        (np.zeros((2, 31, 32, 3)), r"\(images, 32, 32, 3\).*\(2, 31, 32, 3\)"),
-        (np.zeros((32, 32, 3)), r"image\[None\]"),
+        (np.zeros((2, 31, 32, 3)), r"\(None, 32, 32, 3\).*\(2, 31, 32, 3\)"),
+        (np.zeros((32, 32, 3)), r"array\[None\]"),
         (np.zeros((2, 32, 32, 1)), r"\(2, 32, 32, 1\)"),
-        (np.zeros((0, 32, 32, 3)), "at least one image"),
+        (np.zeros((0, 32, 32, 3)), "arrays of \[0\] samples"),
         (["a.png"], "array of numbers"),
-        ([np.zeros((32, 32, 3)), np.zeros((8, 8, 3))], "of one size"),
-        (None, "array of numbers"),
-        ({"a": np.zeros((1, 32, 32, 3)), "b": 1}, "Received 2"),
+        ([np.zeros((32, 32, 3)), np.zeros((8, 8, 3))], "single samples"),
+        (None, "`images` is missing"),
+        ({"a": np.zeros((1, 32, 32, 3)), "b": 1}, "array of numbers"),
     ],
     ids=str,
 )
