@@ -56,7 +56,13 @@ def export_saved_model(
     * `serve_images`: `images`, uint8 of any height and width; resized by
       `training.resize_images` and preprocessed inside,
     * `serve_bytes`: `image_bytes`, strings, the contents of JPEG, PNG, GIF or BMP files
-      of any sizes (models of 1 or 3 channels only).
+      of any sizes (models of 1 or 3 channels only). JPEG files are turned upright by
+      the orientation in their EXIF part. A file of more than 2**27 pixels is refused
+      before it is decoded; set the environment variable KERAS_SDA_MAX_PIXELS when you
+      export for another limit. One bad file fails its batch.
+
+    Tensors hold no orientation: clients of the other two send upright images. Inputs
+    of another shape are answered with INVALID_ARGUMENT, empty batches with empty ones.
 
     Each gives `probabilities` float32 `(batch, classes)`, `classes` strings
     `(batch, top_k)`, best first, and their `scores` float32 `(batch, top_k)`.

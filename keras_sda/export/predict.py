@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_sda.training.decode_image import decode_image, pixel_limit
 from keras_sda.utils import InvalidInputError
 
 _BATCH_SIZE = 16
@@ -20,7 +21,9 @@ def predict(
 
     Use it to try an export: it needs TensorFlow alone and goes the way of a served
     request, through the signature `serve_bytes`. All files are checked before the
-    model is loaded.
+    model is loaded. JPEG files are turned upright by the orientation in their EXIF
+    part. Files of more than 2**27 pixels are refused; the environment variable
+    KERAS_SDA_MAX_PIXELS sets another limit here and when exporting.
 
     Args:
         export_dir: Folder that `export_saved_model` returned, or the one above it with
@@ -109,8 +112,14 @@ def _read_image(tf, file):
     if not data:
         raise InvalidInputError(f"Image file {file} is empty. Give an image.")
     try:
-        tf.io.decode_image(data, channels=3, expand_animations=False)
+        decode_image(data)
     except tf.errors.OpError as error:
+        if "more than" in error.message:
+            raise InvalidInputError(
+                f"Image file {file} has more than {pixel_limit():,} pixels. Make it "
+                "smaller, or set the environment variable KERAS_SDA_MAX_PIXELS here "
+                "and when exporting, if you trust it."
+            ) from error
         raise InvalidInputError(
             f"File {file} is no image that can be decoded. Give a JPEG, PNG, GIF or "
             "BMP file."

@@ -46,15 +46,15 @@ def serving_module(
     batch = tf.TensorSpec([None, height, width, channels], tf.float32, name="images")
     module = tf.Module()
 
-    def signature(spec):
-        return tf.function(input_signature=[spec], autograph=False)
+    def signature(*specs):
+        return tf.function(input_signature=specs, autograph=False)
 
     compute_probabilities = _probabilities(tf, model, head, module)
 
     # One function for all signatures, so that constants are stored once.
-    @signature(batch)
-    def classify(images):
-        probabilities = compute_probabilities(images)
+    @signature(batch, tf.TensorSpec([], tf.int32))
+    def classify(images, count):
+        probabilities = compute_probabilities(images)[:count]
         ranked = probabilities
         if head.task == "binary":
             ranked = tf.concat([1 - probabilities, probabilities], axis=-1)
@@ -65,25 +65,45 @@ def serving_module(
             "scores": scores,
         }
 
+    def checked(images, spec):
+        """Images of the shape of a signature, at least one, and their number.
+
+        Servers do not check shapes: kernels of oneDNN would end the process. Nor do
+        all kernels take an empty batch, so that one image stands in for it.
+        """
+        images = tf.ensure_shape(images, spec.shape)
+        shape = tf.shape(images)
+        one = tf.concat([[1], tf.maximum(shape[1:], 1)], 0)
+        filled = tf.cond(
+            shape[0] > 0, lambda: images, lambda: tf.zeros(one, images.dtype)
+        )
+        return tf.ensure_shape(filled, spec.shape), shape[0]
+
     @signature(batch)
     def serve(images):
-        return classify(images)
+        return classify(*checked(images, batch))
 
-    @signature(tf.TensorSpec([None, None, None, channels], tf.uint8, name="images"))
+    pixels = tf.TensorSpec([None, None, None, channels], tf.uint8, name="images")
+
+    @signature(pixels)
     def serve_images(images):
-        return classify(preprocess(resize_images(images, (height, width))))
+        images, count = checked(images, pixels)
+        images = preprocess(resize_images(images, (height, width)))
+        return classify(images, count)
 
     signatures = {"serving_default": serve, "serve_images": serve_images}
     if channels in (1, 3):
+        one = tf.TensorSpec([height, width, channels], tf.float32)
 
         def load(data):
             return resize_images(decode_image(data, channels), (height, width))
 
         @signature(tf.TensorSpec([None], tf.string, name="image_bytes"))
         def serve_bytes(image_bytes):
-            images = tf.map_fn(load, image_bytes, fn_output_signature=batch.dtype)
-            images = tf.ensure_shape(images, batch.shape)
-            return classify(preprocess(images))
+            image_bytes = tf.ensure_shape(image_bytes, [None])
+            images = tf.map_fn(load, image_bytes, fn_output_signature=one)
+            images, count = checked(images, batch)
+            return classify(preprocess(images), count)
 
         signatures["serve_bytes"] = serve_bytes
     for name, function in signatures.items():

@@ -104,7 +104,7 @@ def test_best_weights_come_back_and_rates_follow():
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1))
     run(ChannelSearch(gated), "train_weights", epochs=9, callbacks=[Worse(), stop])
     assert len(seen) == 2  # stopped after one epoch without gain
-    for found, best, last in zip(gated.get_weights(), *seen, strict=True):
+    for found, best, _ in zip(gated.get_weights(), *seen, strict=True):
         np.testing.assert_array_equal(found, best)
     assert any((a != b).any() for a, b in zip(*seen, strict=True))
     rates.clear()
@@ -161,9 +161,6 @@ def test_backups_of_before_load(tmp_path):
     class Before(SearchModel):
         def save_own_variables(self, store):
             store["0"], store["1"] = np.float32(0.25), np.float32(-2.0)
-
-        def _walk(self):
-            return ()
 
     gated = gated_network()
     old = Before(gated.input, gated.output, chosen=[])
