@@ -184,6 +184,10 @@ def _add_evaluate(commands):
     parser.add_argument("--batch_size", type=int, default=128, metavar="N")
     parser.add_argument("--strict", action="store_true", help="As in train.")
     _add_activation(parser)
+    parser.add_argument(
+        "--split", default="per_class", choices=("per_class", "by_name"),
+        help="As in train.",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="Print JSON.")
 
 
@@ -198,6 +202,7 @@ def _evaluate(options):
         download=options.download,
         strict=options.strict,
         activation=options.activation,
+        split=options.split,
     )
     if options.json:
         _show(json.dumps(metrics, indent=2))

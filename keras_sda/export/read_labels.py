@@ -1,8 +1,12 @@
 """The names of the classes, from a list, a file or a default."""
 
+import collections
 import os
 import pathlib
+import re
 from collections.abc import Sequence
+
+from absl import logging
 
 from keras_sda.utils import InvalidInputError
 
@@ -18,7 +22,9 @@ def read_labels(
 
     Args:
         labels: Names in the order of the outputs, or the path of a UTF-8 text file
-            with one name per line, or `None` for `class_0`, `class_1` and so on.
+            with one name per line (with or without byte order mark, lines ended as on
+            any system), or `None` for `class_0`, `class_1` and so on. A name that
+            comes twice is logged.
         num_classes: Number of classes of the model.
         one_unit: Whether one sigmoid unit stands for two classes. Defaults to `False`.
 
@@ -54,20 +60,32 @@ def read_labels(
             f"{outputs}"
         )
     for index, label in enumerate(labels):
-        if not label.strip() or len(label.splitlines()) != 1:
+        is_text = label.encode("utf-8", "ignore").decode() == label
+        if not label.strip() or len(label.splitlines()) != 1 or not is_text:
             raise InvalidInputError(
                 f"`labels` ({source}): name {index} is {label!r}; every name must be "
-                "one line of text."
+                "one line of text in UTF-8."
             )
+    twice = [name for name, count in collections.Counter(labels).items() if count > 1]
+    if twice:
+        logging.warning("`labels` (%s) names classes alike: %s.", source, twice[:10])
     return labels
 
 
 def _read_lines(path):
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        data = pathlib.Path(path).read_bytes()
+        text = data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = str(error)
+        if isinstance(error, UnicodeDecodeError):
+            known = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+            reason = "it is UTF-16" if known else f"no UTF-8 at byte {error.start}"
         raise InvalidInputError(
-            f"`labels` file {path} cannot be read ({error}). Give a UTF-8 text file "
+            f"`labels` file {path} cannot be read ({reason}). Give a UTF-8 text file "
             "with one name per line, or a list of names."
         ) from error
-    return text.rstrip().splitlines()
+    lines = re.split("\r\n|\n|\r", text)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines

@@ -113,6 +113,7 @@ class CompressionRun:
                 download=options.download,
                 strict=options.strict,
                 max_train_examples=options.max_train_examples,
+                split=options.split,
             )
         inputs |= run_inputs(None, self.dataset)
         if options.resume:

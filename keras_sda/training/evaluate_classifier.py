@@ -19,6 +19,7 @@ def evaluate_classifier(
     download: bool = False,
     strict: bool = False,
     activation: str | None = None,
+    split: str = "per_class",
 ) -> dict:
     """Evaluates a `.keras` file on the test part of a dataset.
 
@@ -35,6 +36,8 @@ def evaluate_classifier(
         strict: Whether a damaged image file is an error.
         activation: What turns the outputs into probabilities, where the model does not
             show it: `"softmax"`, `"sigmoid"` or `"none"`. Defaults to None.
+        split: As in `load_image_dataset`; `"by_name"` for models that version 0.1
+            trained on a folder without a test part. Defaults to `"per_class"`.
 
     Returns:
         `accuracy`, `top_5_accuracy` (with more than five classes), `loss` and
@@ -56,7 +59,9 @@ def evaluate_classifier(
             f"`batch_size` must be positive. Received: batch_size={batch_size!r}."
         )
     model = load_model(model_path)
-    data = load_image_dataset(dataset, data_dir, download=download, strict=strict)
+    data = load_image_dataset(
+        dataset, data_dir, download=download, strict=strict, split=split
+    )
     image_size = check_classifier(model, model_path, data)
     metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
     if len(data.class_names) > 5:

@@ -19,6 +19,7 @@ def load_image_dataset(
     download: bool = False,
     strict: bool = False,
     max_train_examples: int | None = None,
+    split: str = "per_class",
 ) -> ImageDataset:
     """Loads a labelled image dataset by name.
 
@@ -36,6 +37,8 @@ def load_image_dataset(
         strict: Whether a damaged image file is an error. Defaults to False: it is
             named, counted and left out.
         max_train_examples: Keep the first N training examples. Defaults to all.
+        split: How a folder without a test part is divided, see `load_image_folder`.
+            Defaults to `"per_class"`.
 
     Returns:
         An `ImageDataset`.
@@ -49,11 +52,20 @@ def load_image_dataset(
     >>> load_image_dataset("digits", max_train_examples=100).num_train
     100
     """
+    if not isinstance(name, (str, os.PathLike)) or not os.fspath(name).strip():
+        raise InvalidInputError(
+            f"`dataset` must not be empty. Received: dataset={name!r}. Give digits, a "
+            "TensorFlow Datasets name such as cifar10, or a folder with one sub-folder "
+            "of images per class ('.' is the current one)."
+        )
+    name = os.fspath(name)
+    if "\0" in name:
+        raise InvalidInputError(f"`dataset` holds a zero byte: {name!r}.")
     folder = _as_folder(name, data_dir)
     if name == "digits":
         dataset = _load_digits()
     elif folder is not None:
-        dataset = load_image_folder(folder, strict=strict)
+        dataset = load_image_folder(folder, strict=strict, split=split)
     elif os.sep in name and not _looks_like_tfds(name):
         raise InvalidInputError(
             f"`dataset` names a folder that does not exist: {name!r}. Give a folder "

@@ -178,6 +178,7 @@ def read_run(folder: pathlib.Path, command: str | None = None) -> dict:
         run = json.loads(stored.read_text())
         if not isinstance(run, dict) or not {"model", "dataset"} <= set(run):
             raise ValueError("not the options of a run")
+        run.setdefault("split", "by_name")  # what runs of earlier versions did
     except ValueError as error:
         raise InvalidInputError(
             f"`resume` (--resume): {stored} is damaged ({error}). Start again in "

@@ -41,6 +41,7 @@ class RunOptions:
         download: Whether a missing dataset may be downloaded.
         strict: Stop at a damaged image instead of skipping it.
         max_train_examples: Use the first N training examples, for a quick try.
+        split: How a folder without a test part is divided.
         batch_size: Images per step, over all devices together.
         recipe: Name of a recipe.
         seed: Seed of everything that is drawn.
@@ -81,6 +82,12 @@ class RunOptions:
     strict: bool = option(False, "Stop at a damaged image instead of skipping it.")
     max_train_examples: int | None = option(
         None, "Use the first N training examples, for a quick try.", positive=True
+    )
+    split: str = option(
+        "per_class",
+        "How a folder without test part is divided: a fifth of every class is tested, "
+        "or (by_name, as in 0.1) a fifth of all images.",
+        ("per_class", "by_name"),
     )
     batch_size: int | None = option(
         None,

@@ -95,6 +95,7 @@ def train_classifier(
         download=options.download,
         strict=options.strict,
         max_train_examples=options.max_train_examples,
+        split=options.split,
     )
     inputs |= run_inputs(None, dataset)
     if options.resume:
