@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import functools
 import hashlib
 import os
 import pathlib
@@ -154,13 +155,24 @@ def _decode_file(path):
     return decode_image(tf.io.read_file(path))
 
 
-def _find_damaged(paths) -> dict:
-    """What is wrong with the files that are of no use."""
+@functools.cache
+def _emptiness(limit):
+    """A function of a path; for one limit of pixels, which it holds."""
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def is_empty(path):
-        return tf.reduce_any(tf.shape(_decode_file(path)) == 0)
+        image = decode_image(tf.io.read_file(path), max_pixels=limit)
+        return tf.reduce_any(tf.shape(image) == 0)
+
+    return is_empty
+
+
+def _find_damaged(paths) -> dict:
+    """What is wrong with the files that are of no use."""
+    import tensorflow as tf
+
+    is_empty = _emptiness(pixel_limit())
 
     def problem(path):
         try:

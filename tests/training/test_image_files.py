@@ -71,9 +71,9 @@ def decode():
 
 @pytest.mark.parametrize("orientation", [None, *range(1, 9), 0, 9])
 def test_orientation(decode, orientation):
-    data = encoded(orientation=orientation)
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    np.testing.assert_array_equal(decode(data), np.asarray(image))
+    data = encoded(orientation=orientation, quality=95)
+    image = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    np.testing.assert_allclose(decode(data).numpy().astype(int), image, atol=4)
 
 
 def test_where_the_orientation_stands(decode):
@@ -266,7 +266,7 @@ def test_labels_that_cannot_be_used(tmp_path, caplog):
         ("cat\ndog\n".encode("utf-16"), "UTF-16"),
         (b"cat\nd\xf6g\n", "no UTF-8 at byte 5"),
         (b"cat\n\ndog\n", "holds 3 names"),
-        (b"cat\n \n\xe2\x80\xa8\n", "name 1 is"),
+        (b"cat\n \na\xe2\x80\xa8b\n", "name 1 is"),
         (b"cat\ndog\x0bhouse\n", "one line of text"),
         (b"", "holds 0 names"),
     ):
