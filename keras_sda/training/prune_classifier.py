@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 from absl import logging
 
-from keras_sda.graph import ChannelGraph
+from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning import PruningPlan, make_plan, prune
 from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.training.best_weights import copy_without_optimizer
@@ -80,7 +80,7 @@ class _PruneRun(CompressionRun):
     def check_goal(self) -> None:
         options = self.options
         if self.plan is not None:
-            self.plan.classes(ChannelGraph(self.model))
+            self.plan.classes(ChannelGraph(expand_known_blocks(self.model)))
             return
         latency = options.latency
         if options.steps == 1 and not options.overwrite:
