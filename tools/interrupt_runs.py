@@ -281,7 +281,9 @@ class Trial:
         for attempt in range(6):
             child, there, place = self.start(attempt)
             if there and self.cause == "disk":
+                child.kill(signal.SIGSTOP)  # so that the disk is full at this moment
                 ballast = fill(self.folder, 0 if self.moment == "backup" else 8192)
+                child.kill(signal.SIGCONT)
             elif there:
                 child.kill(getattr(signal, self.cause))
             ended = child.wait()
