@@ -33,9 +33,9 @@ def photographs(size, count):
 def hub_backbone():
     keras_hub = pytest.importorskip("keras_hub", reason="needs keras-hub")
     backbone = keras_hub.models.ResNetBackbone(
-        input_conv_filters=[16],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[16, 32],
+        stackwise_num_filters=[64, 128],
         stackwise_num_blocks=[2, 3],
         stackwise_num_strides=[1, 2],
         block_type="basic_block",
