@@ -209,6 +209,14 @@ def _set_weights(layer, values):
     expected = [tuple(v.shape) for v in layer.weights]
     received = [tuple(v.shape) for v in values]
     if expected != received:
+        if getattr(layer, "quantization_mode", None):
+            # Keras makes the weights of float8 in another order when it builds.
+            raise InvalidInputError(
+                f"Layer {layer.name!r} ({type(layer).__name__}) was quantized to "
+                f"{layer.quantization_mode} in place and cannot be copied so. "
+                "Quantize the result instead of the input, or save the model and load "
+                "it again first."
+            )
         raise InvalidInputError(
             f"Layer {layer.name!r} ({type(layer).__name__}) does not come back from "
             f"its config: it has weights of shapes {expected}, the model has "

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_sda.layers.inner_dense import inner_dense
 from keras_sda.utils import InvalidInputError
 
 
@@ -65,23 +66,21 @@ class ConvolutionalBlockAttention2D(keras.layers.Layer):
         initializer = keras.initializers.VarianceScaling(
             2.0, "fan_out", "untruncated_normal"
         )
-        self.squeeze = keras.layers.Dense(
+        self.squeeze = inner_dense(
             self.hidden_units,
+            self.channels,
+            "squeeze",
             activation="relu",
             use_bias=False,
             kernel_initializer=initializer.clone(),
-            dtype="float32",
-            name="squeeze",
         )
-        self.squeeze.build((None, self.channels))
-        self.excite = keras.layers.Dense(
+        self.excite = inner_dense(
             self.channels,
+            self.hidden_units,
+            "excite",
             use_bias=False,
             kernel_initializer=initializer.clone(),
-            dtype="float32",
-            name="excite",
         )
-        self.excite.build((None, self.hidden_units))
         self.spatial = keras.layers.Conv2D(
             1,
             self.kernel_size,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from keras_sda.layers.inner_dense import inner_dense
 from keras_sda.layers.pyramidal_conv2d import PyramidalConv2D
 from keras_sda.utils import InvalidInputError
 
@@ -101,22 +102,20 @@ class PyramidSplitAttention2D(keras.layers.Layer):
         )
         self.gates = []
         for number in range(1, len(self.kernel_sizes) + 1):
-            squeeze = keras.layers.Dense(
+            squeeze = inner_dense(
                 hidden,
+                self.branch_filters,
+                f"squeeze{number}",
                 activation="relu",
                 kernel_initializer=initializer.clone(),
-                dtype="float32",
-                name=f"squeeze{number}",
             )
-            squeeze.build((None, self.branch_filters))
-            excite = keras.layers.Dense(
+            excite = inner_dense(
                 self.branch_filters,
+                hidden,
+                f"excite{number}",
                 activation="sigmoid",
                 kernel_initializer=initializer.clone(),
-                dtype="float32",
-                name=f"excite{number}",
             )
-            excite.build((None, hidden))
             self.gates.append([squeeze, excite])
 
     def call(self, inputs):

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_sda.layers.batch_normalization import batch_normalization
+from keras_sda.layers.inner_dense import inner_dense
 from keras_sda.utils import InvalidInputError
 
 # Scale of the squeezed units where a layer starts at its last block.
@@ -111,16 +112,15 @@ class SelectiveDepthAttention(keras.layers.Layer):
         self.channels = channels
         self.width = max(int(channels / self.reduction), self.min_width)
         # Small and sensitive: these stay in float32 whatever the policy of the layer.
-        self.squeeze = keras.layers.Dense(
+        self.squeeze = inner_dense(
             self.width,
+            channels,
+            "squeeze",
             use_bias=False,
             kernel_initializer=keras.initializers.RandomNormal(
                 stddev=(2 / self.width) ** 0.5
             ),
-            dtype="float32",
-            name="squeeze",
         )
-        self.squeeze.build((None, channels))
         self.squeeze_bn = batch_normalization(
             synchronized=self.synchronized,
             momentum=self.momentum,
@@ -130,17 +130,16 @@ class SelectiveDepthAttention(keras.layers.Layer):
         )
         self.squeeze_bn.build((None, self.width))
         bound = self.width**-0.5
-        self.expand = keras.layers.Dense(
+        self.expand = inner_dense(
             self.num_blocks * channels,
+            self.width,
+            "expand",
             # He by fan-out of one block's projection, as each is a layer of its own.
             kernel_initializer=keras.initializers.RandomNormal(
                 stddev=(2 / channels) ** 0.5
             ),
             bias_initializer=keras.initializers.RandomUniform(-bound, bound),
-            dtype="float32",
-            name="expand",
         )
-        self.expand.build((None, self.width))
 
     def _check_shapes(self, input_shape):
         shapes = input_shape

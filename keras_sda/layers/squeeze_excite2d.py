@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_sda.layers.inner_dense import inner_dense
 from keras_sda.utils import InvalidInputError
 
 
@@ -96,15 +97,13 @@ class SqueezeExcite2D(keras.layers.Layer):
 
 def _dense(units, activation, fan_in, name):
     bound = fan_in**-0.5
-    layer = keras.layers.Dense(
+    return inner_dense(
         units,
+        fan_in,
+        name,
         activation=activation,
         kernel_initializer=keras.initializers.VarianceScaling(
             1 / 3, "fan_in", "uniform"
         ),
         bias_initializer=keras.initializers.RandomUniform(-bound, bound),
-        dtype="float32",
-        name=name,
     )
-    layer.build((None, fan_in))
-    return layer
