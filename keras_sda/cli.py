@@ -177,7 +177,9 @@ def _add_evaluate(commands):
         "Measure the accuracy of a saved model on test images",
         "keras-sda evaluate runs/digits/model.keras --dataset digits",
     )
-    parser.add_argument("model", metavar="MODEL.keras", help="Saved model.")
+    parser.add_argument(
+        "model", metavar="MODEL.keras", help="Saved model (.keras, or .h5 of Keras)."
+    )
     parser.add_argument("--dataset", default="digits", help="As in train.")
     parser.add_argument("--data_dir", help="Folder of the prepared datasets.")
     parser.add_argument("--download", action="store_true", help="As in train.")
@@ -229,7 +231,9 @@ def _add_export(commands):
         "Write a SavedModel for TF Serving",
         "keras-sda export runs/digits/model.keras --output served/digits",
     )
-    parser.add_argument("model", metavar="MODEL.keras", help="Saved model.")
+    parser.add_argument(
+        "model", metavar="MODEL.keras", help="Saved model (.keras, or .h5 of Keras)."
+    )
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="Folder; gets DIR/1, DIR/2, ..."
     )
@@ -363,14 +367,13 @@ def _shape(text):
 
 
 def _profile(options):
-    import pathlib
-
     from keras_sda.analysis import measure_latency, profile
     from keras_sda.applications import get_model
     from keras_sda.utils import load_model
+    from keras_sda.utils.load_model import is_model_file
 
     name, shape = options.model, options.input_shape
-    if name.endswith(".keras") or pathlib.Path(name).exists():
+    if is_model_file(name):
         model = load_model(name)
     else:
         constructor = get_model(name)

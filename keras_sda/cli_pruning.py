@@ -1,7 +1,6 @@
 """The commands `keras-sda prune` and `keras-sda report`."""
 
 import argparse
-import json
 from collections.abc import Callable
 
 from keras_sda.cli_run import (
@@ -39,7 +38,7 @@ def add_pruning_commands(
         "model",
         metavar="MODEL.keras",
         nargs="?",
-        help="Saved model. Not needed with --resume.",
+        help="Saved model (.keras, or .h5 of Keras). Not needed with --resume.",
     )
     fields = argparse.ArgumentParser(add_help=False)
     add_arguments(fields, PruneOptions)
@@ -110,16 +109,15 @@ def _report(options, show):
 
 
 def _was_fine_tuned(metrics):
-    return metrics.get(
-        "fine_tune_epochs", metrics.get("epochs", {}).get("fine_tune", 1)
-    )
+    epochs = metrics.get("epochs")
+    epochs = epochs if isinstance(epochs, dict) else {}
+    return metrics.get("fine_tune_epochs", epochs.get("fine_tune", 1))
 
 
 def _metrics(folder):
     import pathlib
 
+    from keras_sda.training.read_metrics import read_metrics
+
     path = pathlib.Path(folder) / "metrics.json"
-    try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError as error:
-        raise InvalidInputError(f"{path} is damaged ({error}).") from error
+    return read_metrics(folder) if path.is_file() else {}

@@ -43,7 +43,7 @@ def ship_weights(run_dir, weights_folder=None) -> dict:
     from keras_sda.applications.network_signature import NetworkSignature
     from keras_sda.applications.presets import IMAGENET_MEAN, IMAGENET_STD
     from keras_sda.applications.safetensors_weights import to_torch_tensors
-    from keras_sda.applications.weights_mismatch import check_finite
+    from keras_sda.applications.weights_mismatch import check_numbers
     from keras_sda.utils import InvalidInputError, atomic_write, load_model
 
     run_dir = pathlib.Path(run_dir)
@@ -75,7 +75,7 @@ def ship_weights(run_dir, weights_folder=None) -> dict:
             "`preprocess_input`, which named weights need."
         )
     tensors = to_torch_tensors(model)
-    check_finite(run_dir / "model.keras", tensors.items())
+    check_numbers(run_dir / "model.keras", tensors.items())
     data = save(tensors)
     file = f"{network.lower()}_{metrics['dataset'].split(':')[0]}.safetensors"
     if len(data) > LIMIT:

@@ -34,15 +34,16 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
 
     Args:
         model: A network of `keras_sda.applications`.
-        path: A name (`"imagenet"`, `"cifar10"`), a `.weights.h5` or `.keras` file that
-            this network wrote, or a `.safetensors` file with the parameter names of
-            the authors or of timm.
+        path: A name (`"imagenet"`, `"cifar10"`), a `.weights.h5`, `.keras` or `.h5`
+            file that this network wrote, or a `.safetensors` file with the parameter
+            names of the authors or of timm.
 
     Raises:
         InvalidInputError: The name is unknown or does not exist for this network, the
             download failed, the file is missing, damaged or of another kind, holds
-            NaN, or its tensors do not fit the model; the message lists those that are
-            missing, unexpected or of another shape, and the network that fits.
+            NaN, integers or negative variances, or its tensors do not fit the model;
+            the message lists those that are missing, unexpected or of another shape,
+            and the network that fits.
 
     Example:
 
@@ -59,6 +60,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
     loaders = {
         ".weights.h5": load_keras_weights,
         ".keras": load_keras_weights,
+        ".h5": load_keras_weights,
+        ".hdf5": load_keras_weights,
         ".safetensors": load_safetensors,
     }
     if path in weight_names():
@@ -85,6 +88,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
 def _expected():
     names = " or ".join(map(repr, weight_names()))
     return (
-        f"None, {names}, the path of a .weights.h5 or .keras file of the same network, "
-        "or of a .safetensors file with the parameter names of the authors or of timm"
+        f"None, {names}, the path of a .weights.h5, .keras or .h5 file of the same "
+        "network, or of a .safetensors file with the parameter names of the authors or "
+        "of timm"
     )

@@ -10,7 +10,11 @@ from absl import logging
 from keras_sda.applications.network_signature import NetworkSignature
 from keras_sda.applications.start_from_trunk import start_from_trunk
 from keras_sda.applications.torch_entries import torch_entries
-from keras_sda.applications.weights_mismatch import check_finite, check_weights_match
+from keras_sda.applications.weights_mismatch import (
+    check_kinds,
+    check_numbers,
+    check_weights_match,
+)
 from keras_sda.utils import InvalidInputError
 
 _HEADS = {"authors": ("bn2.", "fc."), "timm": ("fc.",)}
@@ -38,8 +42,9 @@ def load_safetensors(
             classes too. Defaults to `False`.
 
     Raises:
-        InvalidInputError: The file is damaged, holds a value that is not finite, or a
-            tensor is missing, unexpected or of another shape. Nothing is loaded then.
+        InvalidInputError: The file is damaged, holds integers in place of weights, a
+            value that is not finite or a negative variance, or a tensor is missing,
+            unexpected or of another shape. Nothing is loaded then.
 
     Example:
 
@@ -86,7 +91,8 @@ def load_safetensors(
             NetworkSignature.of_model(model)
         ),
     )
-    check_finite(path, ((name, tensors[name]) for name in entries))
+    check_kinds(path, (name for name in entries if not _is_float(tensors[name])))
+    check_numbers(path, ((name, tensors[name]) for name in entries))
     for name, entry in entries.items():
         entry.put(tensors[name].astype("float32", copy=False))
     if from_timm:
@@ -94,12 +100,26 @@ def load_safetensors(
 
 
 def _read(path):
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.numpy import load_file
 
     try:
+        with safe_open(path, "numpy") as file:
+            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}
+        # Of fewer than 16 bits, which numpy cannot read and which need scales.
+        check_kinds(path, (n for n, k in kinds.items() if k[:2] in ("F8", "F6", "F4")))
         tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except InvalidInputError:
+        raise
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ) as error:
         raise InvalidInputError(
             f"`weights` file {str(path)!r} is not a readable safetensors file: it is "
             f"damaged, cut short or of another format ({error}). Copy it again."
@@ -109,6 +129,10 @@ def _read(path):
         for name, value in tensors.items()
         if not name.endswith("num_batches_tracked")
     }
+
+
+def _is_float(value):
+    return value.dtype.kind == "f" or value.dtype.name == "bfloat16"
 
 
 def _without(items, prefixes):

@@ -66,29 +66,62 @@ def check_weights_match(
     )
 
 
-def check_finite(path, tensors: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Raises an error at the first tensor with a value that is not finite.
+def check_kinds(path, names: Iterable[str]) -> None:
+    """Raises an error where a file holds tensors that are no floating-point numbers.
+
+    Args:
+        path: The file that was read.
+        names: Names of such tensors, or of their layers.
+
+    Raises:
+        InvalidInputError: There is one.
+
+    Example:
+
+    >>> from keras_sda.applications.weights_mismatch import check_kinds
+    >>> check_kinds("a.safetensors", [])
+    """
+    names = list(names)
+    if names:
+        shown = ", ".join(names[:_SHOWN])
+        raise InvalidInputError(
+            f"`weights` file {str(path)!r} holds integers, truth values or codes where "
+            f"weights are floating-point numbers: {shown}. It was quantized or written "
+            "wrongly: convert it to float32."
+        )
+
+
+def check_numbers(path, tensors: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Raises an error at the first tensor with which a network answers NaN.
 
     Args:
         path: The file that was read.
         tensors: Pairs of name and array.
 
     Raises:
-        InvalidInputError: A tensor holds NaN or infinity.
+        InvalidInputError: A tensor holds NaN or infinity, also as float32, or a
+            running variance a negative number.
 
     Example:
 
     >>> import numpy as np
-    >>> from keras_sda.applications.weights_mismatch import check_finite
-    >>> check_finite("a.safetensors", [("fc.bias", np.zeros(2))])
+    >>> from keras_sda.applications.weights_mismatch import check_numbers
+    >>> check_numbers("a.safetensors", [("fc.bias", np.zeros(2))])
     """
     for name, value in tensors:
         value = np.asarray(value)
-        if value.dtype.kind in "biu" or np.isfinite(value.astype("float32")).all():
-            continue
-        raise InvalidInputError(
-            f"`weights` file {str(path)!r} holds values that are not finite: tensor "
-            f"{name!r} has {int((~np.isfinite(value.astype('float32'))).sum())} of "
-            f"{value.size} as NaN or infinity. The training that wrote it diverged or "
-            "the file is damaged: take an earlier checkpoint, or copy it again."
-        )
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(value.astype("float32"))
+        if not finite.all():
+            raise InvalidInputError(
+                f"`weights` file {str(path)!r} holds values that are not finite: "
+                f"tensor {name!r} has {int((~finite).sum())} of {value.size} as NaN or "
+                "infinity. The training that wrote it diverged or the file is damaged: "
+                "take an earlier checkpoint, or copy it again."
+            )
+        if name.endswith("running_var") and (value < 0).any():
+            raise InvalidInputError(
+                f"`weights` file {str(path)!r} is damaged: the variance {name!r} holds "
+                f"negative numbers, such as {value.min():g}. Copy it again, or take "
+                "another checkpoint."
+            )

@@ -59,16 +59,17 @@ def predict(
     for file in files:
         _read_image(tf, file)
     # The loaded object must outlive its signature, which holds it only weakly.
-    loaded = tf.saved_model.load(str(folder))
-    signature = loaded.signatures.get("serve_bytes")
+    loaded = _load(tf, folder)
+    signatures = getattr(loaded, "signatures", {})
+    signature = signatures.get("serve_bytes")
     labels_file = folder / "assets" / "labels.txt"
     if signature is None or not labels_file.is_file():
         raise InvalidInputError(
             f"`export_dir` {folder} has no signature serve_bytes with labels. Received "
-            f"signatures: {sorted(loaded.signatures)}. Export a model of 1 or 3 "
-            "channels with keras_sda.export.export_saved_model."
+            f"signatures: {sorted(signatures)}. Export a model of 1 or 3 channels with "
+            "keras_sda.export.export_saved_model."
         )
-    labels = labels_file.read_text(encoding="utf-8").splitlines()
+    labels = _read_labels(labels_file, signature)
     results = []
     for start in range(0, len(files), _BATCH_SIZE):
         batch = files[start : start + _BATCH_SIZE]
@@ -82,6 +83,35 @@ def predict(
             top = [{"class": labels[i], "score": float(row[i])} for i in best]
             results.append({"file": str(file), "predictions": top})
     return results
+
+
+def _load(tf, folder):
+    try:
+        return tf.saved_model.load(str(folder))
+    except Exception as error:
+        # Whatever a damaged file makes of TensorFlow, it is the file.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InvalidInputError(
+            f"`export_dir` {folder} is damaged: TensorFlow cannot load it "
+            f"({reason[:200]}). Copy it again, or export the model again."
+        ) from error
+
+
+def _read_labels(path, signature):
+    try:
+        labels = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"`export_dir`: {path} cannot be read ({error}). Export the model again."
+        ) from error
+    outputs = signature.structured_outputs.get("probabilities")
+    if outputs is None or outputs.shape[-1] != len(labels):
+        raise InvalidInputError(
+            f"`export_dir`: {path} names {len(labels)} classes, the model answers "
+            f"{'otherwise' if outputs is None else outputs.shape[-1]}. Export the "
+            "model again with its labels."
+        )
+    return labels
 
 
 def _version_folder(folder):

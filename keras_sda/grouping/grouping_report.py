@@ -284,22 +284,8 @@ class GroupingReport:
         Raises:
             InvalidInputError: There is no report, or it is damaged.
         """
-
-        def build(content):
-            for row in content["layers"]:
-                for key in ("group_sizes", "group_channels"):
-                    row[key] = tuple(row[key])
-            return cls(
-                layers=tuple(GroupedLayer(**row) for row in content.pop("layers")),
-                left_alone=tuple(
-                    LayerLeftAlone(**row) for row in content.pop("left_alone")
-                ),
-                warnings=tuple(content.pop("warnings")),
-                **content,
-            )
-
         maker = "`keras-sda group` or `GroupingReport.save`"
-        return read_report(folder, build, _FORMAT, maker)
+        return read_report(folder, cls, _FORMAT, maker)
 
     def _totals(self):
         return {

@@ -215,10 +215,4 @@ class PackingReport:
         Raises:
             InvalidInputError: There is no report, or it is damaged.
         """
-
-        def build(content):
-            rows = tuple(PackedLayer(**row) for row in content.pop("layers"))
-            warnings = tuple(content.pop("warnings", ()))
-            return cls(layers=rows, warnings=warnings, **content)
-
-        return read_report(path, build, _FORMAT, "`PackingReport.save`", "packing")
+        return read_report(path, cls, _FORMAT, "`PackingReport.save`", "packing")

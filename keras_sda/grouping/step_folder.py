@@ -11,6 +11,7 @@ import keras
 from keras_sda.grouping.grouping_report import GroupingReport
 from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
 from keras_sda.utils.atomic_write import is_temporary
+from keras_sda.utils.read_json import read_json
 
 
 class StepFolder:
@@ -106,14 +107,9 @@ def _save(model, path):
 
 
 def _compare(path, settings):
-    try:
-        stored = json.loads(path.read_text())
-        names = sorted({*stored, *settings})
-        different = [x for x in names if stored.get(x) != settings.get(x)]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidInputError(
-            f"`folder`: {path} is damaged ({error}). Name another folder."
-        ) from error
+    stored = read_json(path, dict, "Name another folder.", "folder")
+    names = sorted({*stored, *settings})
+    different = [x for x in names if stored.get(x) != settings.get(x)]
     if different:
         what = ", ".join(
             "another model"

@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import json
 import os
-import pathlib
 import re
 from typing import Any
 
@@ -12,8 +11,10 @@ import numpy as np
 
 from keras_sda.graph import ChannelGraph
 from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils.read_json import checked, read_json
 
 _FORMAT = "keras_sda pruning plan, version 1"
+_EXPECTED = {"macs_before", "macs", "params_before", "params"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,29 +149,23 @@ class PruningPlan:
         """Reads a plan that `save` wrote.
 
         Raises:
-            InvalidInputError: The file is no plan.
-            OSError: The file cannot be read.
+            InvalidInputError: The file cannot be read or is no plan.
         """
-        try:
-            content = json.loads(pathlib.Path(path).read_text())
-        except ValueError as error:
-            raise InvalidInputError(
-                f"`path` {str(path)!r} is no pruning plan: it is not JSON ({error})."
-            ) from error
+        content = read_json(path, Any, "Make the plan again, with `make_plan`.", "path")
         if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
             raise InvalidInputError(
                 f"`path` {str(path)!r} is no pruning plan of this version: it lacks "
                 f"the entry format={_FORMAT!r}."
             )
         try:
-            plan = cls(**content)
+            plan = checked(content, cls)
+            if plan.expected and not _EXPECTED <= set(plan.expected):
+                raise ValueError(f"expected lacks some of {sorted(_EXPECTED)}")
             for name, positions in plan.remove.items():
                 if not plan.channels[name] > max(positions) >= min(positions) >= 0:
                     raise ValueError(f"channels of {name!r} that do not exist")
-                if not all(type(position) is int for position in positions):
-                    raise ValueError(f"positions in {name!r} that are no integers")
             return plan
-        except (TypeError, ValueError, AttributeError, KeyError) as error:
+        except (ValueError, KeyError) as error:
             raise InvalidInputError(
                 f"`path` {str(path)!r} is a damaged pruning plan ({error})."
             ) from error

@@ -284,15 +284,8 @@ class PruningReport:
         Raises:
             InvalidInputError: There is no report, or it is damaged.
         """
-
-        def build(content):
-            rows = tuple(LayerChange(**row) for row in content.pop("layers"))
-            for key in ("warnings", "uncounted"):
-                content[key] = tuple(content.get(key, ()))
-            return cls(layers=rows, **content)
-
         maker = "`keras-sda prune` or `PruningReport.save`"
-        return read_report(folder, build, _FORMAT, maker)
+        return read_report(folder, cls, _FORMAT, maker)
 
     def _total(self):
         latency = self.latency or {}

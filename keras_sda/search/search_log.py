@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_sda.search.gate_cost import GateCost
 from keras_sda.search.search_callbacks import gate_values, hard_macs
-from keras_sda.utils.csv_rows import read_rows, write_rows
+from keras_sda.utils.csv_rows import read_numbers, write_rows
 
 
 class SearchLog(keras.callbacks.Callback):
@@ -54,10 +54,10 @@ class SearchLog(keras.callbacks.Callback):
         self.folder = None if folder is None else pathlib.Path(folder)
         self.rows, self.gate_rows = [], []
         if self.folder is not None:
-            self.rows = [r for r in _read(self.folder / "architecture.csv")
-                         if r["epoch"] <= start_epoch]  # fmt: skip
-            self.gate_rows = [r for r in _read(self.folder / "gates.csv")
-                              if r["epoch"] <= start_epoch]  # fmt: skip
+            rows = read_numbers(self.folder / "architecture.csv")
+            self.rows = [r for r in rows if r["epoch"] <= start_epoch]
+            gates = read_numbers(self.folder / "gates.csv", texts=("gate",))
+            self.gate_rows = [r for r in gates if r["epoch"] <= start_epoch]
         self._writer = None
 
     def on_epoch_end(self, epoch, logs=None):
@@ -117,15 +117,3 @@ def _counts(values, threshold):
         "open": int((values > threshold).sum()),
         "half_open": int(((values > low) & (values <= threshold)).sum()),
     }
-
-
-def _read(path):
-    return [
-        {key: text if key == "gate" else _number(text) for key, text in row.items()}
-        for row in read_rows(path)
-    ]
-
-
-def _number(text):
-    value = float(text)
-    return int(value) if value.is_integer() and "." not in text else value

@@ -9,6 +9,7 @@ from absl import logging
 
 from keras_sda.utils import InvalidInputError, WeightsFile, atomic_write
 from keras_sda.utils.atomic_write import is_temporary
+from keras_sda.utils.read_json import read_json
 
 _FINAL = "final.weights.h5"
 
@@ -104,13 +105,12 @@ class StageFolder:
         path = self.folder / "stage.json"
         if not path.is_file():
             return
-        try:
-            self._note = json.loads(path.read_text())
-            settings = self._note["settings"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidInputError(
-                f"`folder`: {path} is damaged ({error}). Start in another folder."
-            ) from error
+        again = "Start in another folder."
+        types = {"settings": dict, "finished": bool}
+        self._note = read_json(path, dict, again, "folder", types)
+        if "settings" not in self._note:
+            raise InvalidInputError(f"`folder`: {path} is damaged. {again}")
+        settings = self._note["settings"]
         if "model" not in settings:
             settings = {**settings, "model": self.settings.get("model")}
         changed = sorted(

@@ -21,6 +21,7 @@ from keras_sda.training.load_image_dataset import load_image_dataset
 from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.training.make_strategy import make_strategy
 from keras_sda.training.output_folder import check_output, claim_output, read_run
+from keras_sda.training.read_metrics import read_metrics
 from keras_sda.training.run_inputs import check_same_inputs, run_inputs
 from keras_sda.training.run_options import RunOptions
 from keras_sda.training.space_guard import check_free_space
@@ -100,8 +101,9 @@ class CompressionRun:
         check_output(options)
         if options.resume and (folder / "metrics.json").is_file():
             self.log(f"The run in {folder} is complete; nothing to resume.")
+            metrics = read_metrics(folder, options.command)
             shutil.rmtree(self.backup, ignore_errors=True)  # a kill may have left it
-            return json.loads((folder / "metrics.json").read_text())
+            return metrics
         # Before the files are read.
         inputs = run_inputs(options)
         make_deterministic(options, self.log)

@@ -42,11 +42,12 @@ def draw_curves(
             (name, "training", "#1f77b4"),
             (f"val_{name}", "test", "#d62728"),
         ):
-            values = [factor * row[key] for row in rows if key in row]
+            known = [row for row in rows if key in row]
+            values = [factor * row[key] for row in known]
             if not values:
                 continue
             axes.plot(
-                epochs,
+                [row["epoch"] for row in known],
                 values,
                 label=f"{label} (last {values[-1]:.4g})",
                 color=color,

@@ -27,9 +27,11 @@ from keras_sda.training.compression_run import CompressionRun
 from keras_sda.training.fine_tune_classifier import fine_tune_classifier
 from keras_sda.training.group_options import GroupOptions
 from keras_sda.training.history_file import read_history
-from keras_sda.training.open_classifier import is_model_file, open_classifier
+from keras_sda.training.open_classifier import open_classifier
 from keras_sda.training.recipes import RECIPES, default_recipe
-from keras_sda.utils import atomic_write, load_model, save_model
+from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
+from keras_sda.utils.load_model import is_model_file
+from keras_sda.utils.read_json import read_json
 
 _WEIGHTS = "weights"
 # As published: twenty local epochs where the last training has ninety.
@@ -265,7 +267,16 @@ class _GroupRun(CompressionRun):
         return self.backup / "measured" / f"{name}.json"
 
     def measured(self, name) -> dict:
-        return json.loads(self.measured_path(name).read_text())
+        again = "Start the run again, with `overwrite` (--overwrite)."
+        measured = read_json(
+            self.measured_path(name), dict[str, float], again, "output"
+        )
+        if "accuracy" not in measured:
+            raise InvalidInputError(
+                f"File {self.measured_path(name)} is damaged: it lacks the accuracy. "
+                f"{again}"
+            )
+        return measured
 
     def history(self, name) -> list[dict]:
         return read_history(self.backup / "training" / name / "history.csv")

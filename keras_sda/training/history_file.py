@@ -6,7 +6,7 @@ import time
 
 import keras
 
-from keras_sda.utils.csv_rows import read_rows, write_rows
+from keras_sda.utils.csv_rows import read_numbers, write_rows
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -46,7 +46,9 @@ class HistoryFile(keras.callbacks.Callback):
         rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         row["learning_rate"] = float(rate)
         self.rows = [old for old in self.rows if old["epoch"] <= epoch] + [row]
-        write_rows(self.rows, self.path)
+        # A column of an earlier version must not end the training here.
+        kept = [{k: v for k, v in old.items() if k in row} for old in self.rows]
+        write_rows(kept, self.path)
 
 
 def read_history(path: str | os.PathLike) -> list[dict]:
@@ -57,6 +59,8 @@ def read_history(path: str | os.PathLike) -> list[dict]:
 
     Returns:
         One dictionary per epoch; `"epoch"` is an int counted from 1.
+
+    Raises:
+        InvalidInputError: The file is damaged.
     """
-    rows = [{k: float(v) for k, v in row.items()} for row in read_rows(path)]
-    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+    return read_numbers(path)

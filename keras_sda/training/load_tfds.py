@@ -1,5 +1,6 @@
 """Reads a dataset that TensorFlow Datasets has prepared."""
 
+import contextlib
 import difflib
 import os
 import pathlib
@@ -86,7 +87,13 @@ def _find_builder(name, data_dir, download):
 
     folder = _prepared_folder(name, data_dir)
     if folder is not None:
-        return tfds.builder_from_directory(folder)
+        with _metadata_errors(name, folder):
+            builder = tfds.builder_from_directory(folder)
+            # All of it is read here, and not while the images are.
+            for split in builder.info.splits.values():
+                split.num_examples, split.filenames  # noqa: B018
+            builder.info.features.items()
+            return builder
     base = re.split("[:/]", name)[0]
     known = tfds.list_builders(with_community_datasets=False)
     if base not in known:
@@ -115,6 +122,21 @@ def _find_builder(name, data_dir, download):
     raise InvalidInputError(
         f"`dataset` {name!r} is not prepared in {data_dir}. {_ways_out(name, data_dir)}"
     )
+
+
+@contextlib.contextmanager
+def _metadata_errors(name, folder):
+    try:
+        yield
+    except InvalidInputError:
+        raise
+    except Exception as error:
+        # Whatever a damaged file makes of TensorFlow Datasets, it is the file.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InvalidInputError(
+            f"`dataset` {name!r}: dataset_info.json or features.json in {folder} is "
+            f"damaged ({reason[:200]}). Prepare or copy the dataset again."
+        ) from error
 
 
 def _ways_out(name, data_dir):

@@ -1,7 +1,5 @@
 """The classifier that a command works on: a file, or a network by name."""
 
-import pathlib
-
 import keras
 
 from keras_sda.training.build_classifier import build_classifier
@@ -9,11 +7,7 @@ from keras_sda.training.evaluate_classifier import check_classifier
 from keras_sda.training.image_dataset import ImageDataset
 from keras_sda.training.make_strategy import Strategy
 from keras_sda.utils import InvalidInputError, load_model
-
-
-def is_model_file(model: str) -> bool:
-    """Whether an option names a file and not a network."""
-    return model.endswith(".keras") or pathlib.Path(model).exists()
+from keras_sda.utils.load_model import is_model_file
 
 
 def open_classifier(
@@ -27,7 +21,7 @@ def open_classifier(
     On several devices BatchNormalization counts over all of them.
 
     Args:
-        model: A `.keras` file, or a name as in `keras-sda list`.
+        model: A `.keras` or `.h5` file, or a name as in `keras-sda list`.
         dataset: The images, or None.
         strategy: The devices; call this in its scope.
         image_size: Height and width for a network. Defaults to those of the images.

@@ -13,6 +13,7 @@ from keras_sda.training.run_options import RunOptions
 from keras_sda.utils import InvalidInputError, atomic_write, folder_lock
 from keras_sda.utils.atomic_write import is_temporary
 from keras_sda.utils.folder_lock import LOCK_NAME, check_not_locked
+from keras_sda.utils.read_json import read_json
 
 # May differ between a run and its continuation: the data may have moved (it is up to
 # the user that it is the same), and `strict` can only stop a run, not change it.
@@ -174,16 +175,14 @@ def read_run(folder: pathlib.Path, command: str | None = None) -> dict:
             "options.json). Leave `resume` out to start one, or correct `output` "
             "(--output)."
         )
-    try:
-        run = json.loads(stored.read_text())
-        if not isinstance(run, dict) or not {"model", "dataset"} <= set(run):
-            raise ValueError("not the options of a run")
-        run.setdefault("split", "by_name")  # what runs of earlier versions did
-    except ValueError as error:
+    again = "Start again in another folder."
+    run = read_json(stored, dict, again, "resume", {"model": str, "command": str})
+    if not {"model", "dataset"} <= set(run):
         raise InvalidInputError(
-            f"`resume` (--resume): {stored} is damaged ({error}). Start again in "
-            "another folder."
-        ) from error
+            f"`resume` (--resume): {stored} is damaged (not the options of a run). "
+            f"{again}"
+        )
+    run.setdefault("split", "by_name")  # what runs of earlier versions did
     # Runs of earlier versions do not say what they are.
     made_by = run.get("command") or ("prune" if "importance" in run else "train")
     if command is not None and made_by != command:

@@ -16,8 +16,17 @@ from keras_sda.training.fine_tune_classifier import fine_tune_classifier
 from keras_sda.training.prune_options import PruneOptions
 from keras_sda.training.recipes import RECIPES, default_recipe
 from keras_sda.training.training_stream import training_stream
-from keras_sda.utils import atomic_write, load_model, save_model
+from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
+from keras_sda.utils.read_json import read_json
 
+# What is known of a step, where there is a dataset and where it was trained.
+_STEP = {
+    "params": int,
+    "accuracy": float,
+    "accuracy_pruned": float,
+    "loss": float,
+    "history": list[dict[str, float]],
+}
 _BACKUP = ("latest.weights.h5", "latest.weights.h5.bkp", "training_metadata.json")
 
 
@@ -155,7 +164,11 @@ class _PruneRun(CompressionRun):
         done = self.backup / f"step{self.step}.json"
         saved = self.backup / f"step{self.step}.keras"
         if done.is_file() and saved.is_file():
-            self.steps.append(json.loads(done.read_text()))
+            again = "Start the run again, with `overwrite` (--overwrite)."
+            row = read_json(done, dict, again, "output", _STEP)
+            if row.get("step") != self.step or "history" not in row:
+                raise InvalidInputError(f"File {done} is damaged. {again}")
+            self.steps.append(row)
             return load_model(saved)
         row = {"step": self.step, "params": model.count_params()}
         measured = self.measure(model, f"after pruning, step {self.step}")

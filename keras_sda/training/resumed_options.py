@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import typing
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ from keras_sda.training.output_folder import read_run
 from keras_sda.training.run_options import RunOptions
 from keras_sda.training.train_options import TrainOptions
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.read_json import checked
 
 Options = TypeVar("Options", bound=RunOptions)
 
@@ -54,10 +56,12 @@ def resumed_options(
     stored = read_run(pathlib.Path(output), options_class.command)
     kept = {name: value for name, value in stored.items() if name in names}
     kept["overwrite"] = False  # it was done when the run began
+    hints = typing.get_type_hints(options_class)
     try:
-        return options_class(**{**kept, **given, "output": str(output), "resume": True})
-    except TypeError as error:
+        kept = {name: checked(kept[name], hints[name], name) for name in kept}
+    except ValueError as error:
         raise InvalidInputError(
             f"`resume` (--resume): options.json in {output} is damaged ({error}). "
             "Start again in another folder."
         ) from error
+    return options_class(**{**kept, **given, "output": str(output), "resume": True})

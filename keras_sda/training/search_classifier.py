@@ -14,7 +14,7 @@ from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.compression_run import CompressionRun
 from keras_sda.training.evaluation_stream import evaluation_stream
 from keras_sda.training.history_file import HistoryFile, read_history
-from keras_sda.training.open_classifier import is_model_file, open_classifier
+from keras_sda.training.open_classifier import open_classifier
 from keras_sda.training.part_in_use import PartInUse
 from keras_sda.training.reading_errors import reading_errors
 from keras_sda.training.search_plan import make_search_plan
@@ -23,6 +23,7 @@ from keras_sda.training.space_guard import SpaceGuard
 from keras_sda.training.training_stream import steps_per_epoch, training_stream
 from keras_sda.utils import save_model
 from keras_sda.utils.csv_rows import write_rows
+from keras_sda.utils.load_model import is_model_file
 
 _TITLES = {
     "weights": "weights",

@@ -24,6 +24,7 @@ from keras_sda.training.make_schedule import make_schedule
 from keras_sda.training.make_strategy import make_strategy
 from keras_sda.training.output_folder import check_output, claim_output, read_run
 from keras_sda.training.part_in_use import PartInUse
+from keras_sda.training.read_metrics import read_metrics
 from keras_sda.training.reading_errors import reading_errors
 from keras_sda.training.recipes import RECIPES, default_recipe
 from keras_sda.training.run_inputs import check_same_inputs, run_inputs
@@ -84,8 +85,9 @@ def train_classifier(
     folder = check_output(options)
     if options.resume and (folder / "metrics.json").is_file():
         log(f"The run in {folder} is complete; nothing to resume.")
+        metrics = read_metrics(folder, options.command)
         shutil.rmtree(folder / "backup", ignore_errors=True)  # a kill may have left it
-        return json.loads((folder / "metrics.json").read_text())
+        return metrics
     inputs = run_inputs(options)  # before the files are read
     make_deterministic(options, log)
     strategy = make_strategy(options.strategy, options.virtual_devices)

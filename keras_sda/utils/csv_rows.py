@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_sda.utils.atomic_write import atomic_write
+from keras_sda.utils.invalid_input_error import InvalidInputError
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
@@ -39,12 +40,77 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
 
     Args:
         path: The CSV file.
+
+    Raises:
+        InvalidInputError: It is no CSV file, or a row has more or fewer cells than
+            there are columns.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        for number, row in enumerate(rows, 1):
+            if None in row or None in row.values() or "" in row:
+                raise ValueError(f"row {number} does not fit the columns")
+    except (OSError, ValueError, csv.Error) as error:
+        raise InvalidInputError(
+            f"File {path} is damaged ({error}). Delete it, or copy it again."
+        ) from error
+    return rows
+
+
+def read_numbers(
+    path: str | os.PathLike, texts: Sequence[str] = ()
+) -> list[dict[str, float | int | str]]:
+    """The rows of a CSV file of numbers, one per epoch; none where there is no file.
+
+    Args:
+        path: The CSV file. It has a column `"epoch"` of whole numbers.
+        texts: Columns that hold text. Defaults to none.
+
+    Returns:
+        A dictionary per row, without the cells that are empty.
+
+    Raises:
+        InvalidInputError: It is no CSV file, or a cell is no number.
+
+    Example:
+
+    >>> import pathlib, tempfile
+    >>> from keras_sda.utils.csv_rows import read_numbers, write_rows
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "history.csv"
+    >>> write_rows([{"epoch": 1, "loss": 0.5}], path)
+    >>> read_numbers(path)
+    [{'epoch': 1, 'loss': 0.5}]
+    """
+    rows = []
+    for number, row in enumerate(read_rows(path), 1):
+        try:
+            values = {
+                name: text if name in texts else _number(text)
+                for name, text in row.items()
+                if text
+            }
+            epoch = int(values["epoch"])
+            if epoch != values["epoch"]:
+                raise ValueError("an epoch that is no whole number")
+            rows.append({**values, "epoch": epoch})
+        except (ValueError, KeyError, OverflowError) as error:
+            reason = "no epoch" if isinstance(error, KeyError) else error
+            raise InvalidInputError(
+                f"File {path} is damaged (row {number}: {reason}). Delete it, or copy "
+                "it again."
+            ) from error
+    return rows
+
+
+def _number(text):
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def csv_text(

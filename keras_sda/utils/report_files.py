@@ -1,13 +1,13 @@
 """Reports as files: JSON to be read again, CSV and Markdown to look at."""
 
-import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from keras_sda.utils.atomic_write import atomic_write
 from keras_sda.utils.invalid_input_error import InvalidInputError
+from keras_sda.utils.read_json import checked, parse_json
 
 
 def write_report(report: Any, folder: str | os.PathLike, name: str = "report") -> None:
@@ -36,7 +36,7 @@ def write_report(report: Any, folder: str | os.PathLike, name: str = "report") -
 
 def read_report(
     folder: str | os.PathLike,
-    build: Callable[[dict], Any],
+    kind: type,
     format_name: str,
     maker: str,
     name: str = "report",
@@ -45,7 +45,8 @@ def read_report(
 
     Args:
         folder: A folder, or the JSON file itself.
-        build: Makes the report of the contents.
+        kind: The dataclass of the report; its fields say of what types the entries
+            are. It has `to_text` and `to_markdown`.
         format_name: What the entry `"format"` has to be; it is taken out.
         maker: What writes such reports, for the error message.
         name: Name of the file. Defaults to `"report"`.
@@ -56,7 +57,7 @@ def read_report(
     Example:
 
     ```python
-    read_report("runs/small", lambda content: Report(**content), "v1", "`prune`")
+    read_report("runs/small", PruningReport, "version 1", "`prune`")
     ```
     """
     path = pathlib.Path(folder)
@@ -67,14 +68,26 @@ def read_report(
             f"{maker} wrote."
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("format") != format_name:
+        content = checked(parse_json(path.read_text(encoding="utf-8")), dict)
+        if content.pop("format", None) != format_name:
             raise ValueError("another format")
-        return build(content)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        report = checked(content, kind)
+        # Entries that are free, such as those of `latency`, are known here only.
+        report.to_text()
+        report.to_markdown()
+        return report
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else error
         raise InvalidInputError(
             f"`folder` {str(folder)!r}: {path.name} is damaged or of another version "
-            f"({error}). Make it again with {maker}."
+            f"({reason}). Make it again with {maker}."
         ) from error
 
 

@@ -1,3 +1,6 @@
+import h5py
+import keras
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -209,3 +212,114 @@ def test_classifier_of_a_file_is_left_out_where_there_is_none(files, model):
         features.get_layer("stage2_sda").expand.bias,
         model.get_layer("stage2_sda").expand.bias,
     )
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.hdf5"])
+def test_h5_restores_every_tensor(name, model, tmp_path):
+    model.save(tmp_path / name)
+    again = SDAResNet(**ARGUMENTS, weights=tmp_path / name)
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(InvalidInputError, match="missing from the file"):
+        SDAResNet(
+            **{**ARGUMENTS, "stackwise_num_blocks": [1, 3]}, weights=tmp_path / name
+        )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", ml_dtypes.bfloat16])
+def test_floats_of_every_size_are_weights(dtype, model, tmp_path):
+    tensors = {k: v.astype(dtype) for k, v in to_torch_tensors(model).items()}
+    save_file(tensors, tmp_path / "m.safetensors")
+    again = SDAResNet(**ARGUMENTS, weights=tmp_path / "m.safetensors")
+    for name, value in to_torch_tensors(again).items():
+        np.testing.assert_array_equal(value, tensors[name].astype("float32"))
+
+
+@pytest.mark.parametrize(
+    "dtype", ["int32", "int8", "uint16", "bool", ml_dtypes.float8_e4m3fn]
+)
+def test_what_is_no_weight_is_refused(dtype, model, tmp_path):
+    tensors = dict(to_torch_tensors(model))
+    tensors["fc.weight"] = (tensors["fc.weight"] * 100).astype(dtype)
+    save_file(tensors, tmp_path / "m.safetensors")
+    _refused(tmp_path / "m.safetensors", "floating-point numbers: fc.weight")
+
+
+def _refused(path, text):
+    model = SDAResNet(**ARGUMENTS)
+    before = model.get_weights()
+    with pytest.raises(InvalidInputError, match=text) as caught:
+        load_weights(model, path)
+    assert "\n" not in str(caught.value)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("bn1.running_var", lambda v: -v, "'bn1.running_var' holds negative"),
+        ("fc.bias", lambda v: v.astype("float64") * 1e200, "not finite: tensor 'fc.b"),
+        ("fc.bias", lambda v: v[:, None], r"of another shape: fc.bias \(file \(5, 1\)"),
+        ("fc.bias", lambda v: v[:0], "of another shape: fc.bias"),
+        (
+            "conv1.weight",
+            lambda v: v.astype("complex64"),
+            "floating-point numbers: conv1",
+        ),
+    ],
+)
+def test_numbers_that_cannot_be(name, change, text, model, tmp_path):
+    tensors = dict(to_torch_tensors(model))
+    tensors[name] = np.ascontiguousarray(change(tensors[name]))
+    save_file(tensors, tmp_path / "m.safetensors")
+    _refused(tmp_path / "m.safetensors", text)
+
+
+def _stem(kind):
+    """The variables of the first normalization in a file."""
+    if kind == "model.h5":
+        return "model_weights/stem_bn/stem_bn", "moving_variance"
+    return "layers/batch_normalization/vars", "3"
+
+
+@pytest.mark.parametrize("kind", ["model.weights.h5", "model.h5"])
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda value: -value, "variance 'stem_bn/moving_variance' holds negative"),
+        (lambda value: value * np.nan, "not finite: tensor 'stem_bn/moving_variance'"),
+        (lambda value: value.astype("int32"), "floating-point numbers: stem_bn"),
+        (lambda value: value > 0, "floating-point numbers: stem_bn"),
+        (lambda value: value[:3], r"another shape: stem_bn \(file \[\(3,\)"),
+        (lambda value: np.array(3.0, "f4"), r"another shape: stem_bn \(file \[\(\)"),
+    ],
+)
+def test_h5_with_odd_weights(kind, change, text, model, tmp_path):
+    path = tmp_path / kind
+    model.save_weights(path) if "weights" in kind else model.save(path)
+    with h5py.File(path, "r+") as file:
+        group, name = _stem(kind)
+        value = file[group][name][()]
+        del file[group][name]
+        file[group].create_dataset(name, data=change(value))
+    _refused(path, text)
+
+
+def test_h5_that_claims_terabytes_is_not_read(model, tmp_path):
+    path = tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        group, name = _stem(path.name)
+        del file[group][name]
+        file[group].create_dataset(name, (1 << 40,), "float32", chunks=(1024,))
+    _refused(path, "claims arrays of 4.0 TiB and stores")
+
+
+def test_bfloat16_of_keras_is_a_float(tmp_path):
+    keras.config.set_dtype_policy("bfloat16")
+    model = SDAResNet(**ARGUMENTS)
+    model.save_weights(tmp_path / "model.weights.h5")
+    again = SDAResNet(**ARGUMENTS, weights=tmp_path / "model.weights.h5")
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
