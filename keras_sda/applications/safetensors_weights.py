@@ -17,6 +17,9 @@ from keras_sda.applications.weights_mismatch import (
 )
 from keras_sda.utils import InvalidInputError
 
+_READ = ("F64", "F32", "F16", "BF16", "C64", "BOOL") + tuple(
+    f"{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 64)
+)
 _HEADS = {"authors": ("bn2.", "fc."), "timm": ("fc.",)}
 
 
@@ -107,7 +110,7 @@ def _read(path):
         with safe_open(path, "numpy") as file:
             kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}
         # Of fewer than 16 bits, which numpy cannot read and which need scales.
-        check_kinds(path, (n for n, k in kinds.items() if k[:2] in ("F8", "F6", "F4")))
+        check_kinds(path, (n for n, k in kinds.items() if k not in _READ))
         tensors = load_file(path)
     except InvalidInputError:
         raise

@@ -54,10 +54,10 @@ def read_json(
             if name in content:
                 checked(content[name], expected, name)
     except (OSError, ValueError) as error:
+        what = "cannot be read" if isinstance(error, OSError) else "is damaged"
         reason = getattr(error, "strerror", None) or error
         raise InvalidInputError(
-            f"`{argument}` {str(path)!r} cannot be read or is damaged ({reason}). "
-            f"{advice}"
+            f"`{argument}`: {path} {what} ({reason}). {advice}"
         ) from error
     return content
 
