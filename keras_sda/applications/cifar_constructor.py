@@ -11,6 +11,7 @@ from keras_sda.applications.backbone import (
     network_inputs,
     pool,
 )
+from keras_sda.applications.checked_constructor import checked_constructor
 from keras_sda.applications.load_weights import load_weights
 from keras_sda.applications.presets import FORMS, PRESETS
 
@@ -88,6 +89,7 @@ def cifar_constructor(
     shape = (form["default_size"], form["default_size"], channels)
     snake = row["family"] + "".join(filter(str.isdigit, preset.removesuffix("V2")))
 
+    @checked_constructor
     def constructor(
         include_top: bool = True,
         weights=None,

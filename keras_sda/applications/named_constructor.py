@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import keras
 
+from keras_sda.applications.checked_constructor import checked_constructor
 from keras_sda.applications.presets import FORMS, PRESETS
 
 _DOCUMENTATION = """Builds {name}: {description}
@@ -90,6 +91,7 @@ def named_constructor(preset: str, generic: Callable) -> Callable[..., keras.Mod
         fixed["groups"] = row["groups"]
     snake = preset.lower().replace("sda", "sda_", 1)
 
+    @checked_constructor
     def constructor(
         include_top: bool = True,
         weights=None,

@@ -11,6 +11,7 @@ from keras_sda.applications.backbone import (
     network_inputs,
     pool,
 )
+from keras_sda.applications.checked_constructor import checked_constructor
 from keras_sda.applications.load_weights import load_weights
 from keras_sda.applications.presets import FORMS, PRESETS
 from keras_sda.layers import batch_normalization
@@ -21,6 +22,7 @@ _SIZE = FORMS[_ROW["form"]]["default_size"]
 _EPSILON = 1e-3
 
 
+@checked_constructor
 def ProxylessSupernet(
     include_top: bool = True,
     weights=None,

@@ -11,10 +11,12 @@ from keras_sda.applications.backbone import (
     imagenet_stem,
     widening_stages,
 )
+from keras_sda.applications.checked_constructor import checked_constructor
 from keras_sda.applications.named_constructor import named_constructor
 from keras_sda.layers import ConvolutionalBlockAttention2D
 
 
+@checked_constructor
 def SDACBAM(
     stackwise_num_blocks: Sequence[int],
     base_width: int = 64,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_sda.applications.backbone import Parts, Stage, build_backbone
+from keras_sda.applications.checked_constructor import checked_constructor
 from keras_sda.applications.named_constructor import named_constructor
 from keras_sda.layers import PyramidalConv2D
 
@@ -17,6 +18,7 @@ _PYRAMIDS = (
 )
 
 
+@checked_constructor
 def SDAPyConv(
     stackwise_num_blocks: Sequence[int],
     base_width: int = 64,

@@ -13,10 +13,12 @@ from keras_sda.applications.backbone import (
     imagenet_stem,
     widening_stages,
 )
+from keras_sda.applications.checked_constructor import checked_constructor
 from keras_sda.applications.named_constructor import named_constructor
 from keras_sda.utils import InvalidInputError
 
 
+@checked_constructor
 def SDARes2Net(
     stackwise_num_blocks: Sequence[int],
     base_width: int = 26,

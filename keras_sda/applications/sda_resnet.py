@@ -11,6 +11,7 @@ from keras_sda.applications.backbone import (
     imagenet_stem,
     widening_stages,
 )
+from keras_sda.applications.checked_constructor import checked_constructor
 from keras_sda.applications.decode_predictions import decode_predictions
 from keras_sda.applications.named_constructor import named_constructor
 from keras_sda.applications.preprocess_input import preprocess_input
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 
+@checked_constructor
 def SDAResNet(
     stackwise_num_blocks: Sequence[int],
     groups: int = 1,
