@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_sda.layers.inner_dense import inner_dense
-from keras_sda.utils import InvalidInputError
+from keras_sda.utils.check_arguments import check_arguments
 
 
 @keras.saving.register_keras_serializable(package="keras_sda")
@@ -30,7 +30,7 @@ class ConvolutionalBlockAttention2D(keras.layers.Layer):
         The same.
 
     Raises:
-        InvalidInputError: `reduction` is not positive.
+        InvalidInputError: `reduction` is not positive, or `kernel_size` even.
 
     Example:
 
@@ -51,10 +51,9 @@ class ConvolutionalBlockAttention2D(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not reduction > 0:
-            raise InvalidInputError(
-                f"`reduction` must be positive. Received: reduction={reduction!r}."
-            )
+        check_arguments("number", reduction=reduction)
+        check_arguments("odd", kernel_size=kernel_size)
+        check_arguments("data_format", data_format=data_format)
         self.reduction = reduction
         self.kernel_size = kernel_size
         self.data_format = data_format or keras.config.image_data_format()

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_sda.layers.add_bias import add_bias
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.check_arguments import check_arguments
 
 _IMPLEMENTATIONS = ("auto", "split", "native")
 
@@ -85,7 +86,16 @@ class GroupedConv2D(keras.layers.Conv2D):
                 f"`implementation` must be one of {_IMPLEMENTATIONS}. "
                 f"Received: implementation={implementation!r}."
             )
-        if not isinstance(groups, int) or groups < 1 or filters % groups:
+        check_arguments("count", filters=filters, groups=groups)
+        check_arguments(
+            "side",
+            kernel_size=kernel_size,
+            strides=strides,
+            dilation_rate=dilation_rate,
+        )
+        check_arguments("padding", padding=padding)
+        check_arguments("data_format", data_format=data_format)
+        if filters % groups:
             raise InvalidInputError(
                 "`groups` must be a positive integer that divides `filters`. "
                 f"Received: groups={groups}, filters={filters}. Choose `filters` as "

@@ -1,5 +1,6 @@
 """What the two packed layers of self-grouping have in common."""
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,9 +42,17 @@ class PackedGroups:
         order: Sequence[int] | None,
     ) -> None:
         """Checks and keeps the lists."""
-        self.channels = [[int(place) for place in own] for own in channels]
-        self.sizes = [int(size) for size in sizes]
-        self.order = None if order is None else [int(place) for place in order]
+        try:
+            self.sizes = list(map(operator.index, sizes))
+            self.channels = [[operator.index(p) for p in own] for own in channels]
+            self.order = None if order is None else list(map(operator.index, order))
+        except TypeError as error:
+            raise InvalidInputError(
+                f"{type(self).__name__}: `channels` must be a list of lists of places, "
+                "`sizes` a list of integers and `order` a list of places or None. "
+                f"Received: channels={channels!r:.80}, sizes={sizes!r:.80}, "
+                f"order={order!r:.80}."
+            ) from error
         self.num_filters = sum(self.sizes)
         name = type(self).__name__
         if len(self.sizes) != len(self.channels) or min(self.sizes, default=0) < 1:

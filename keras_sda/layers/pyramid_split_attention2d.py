@@ -8,6 +8,7 @@ from keras import ops
 from keras_sda.layers.inner_dense import inner_dense
 from keras_sda.layers.pyramidal_conv2d import PyramidalConv2D
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.check_arguments import check_arguments
 
 
 @keras.saving.register_keras_serializable(package="keras_sda")
@@ -67,8 +68,12 @@ class PyramidSplitAttention2D(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_arguments("count", filters=filters, strides=strides, reduction=reduction)
+        check_arguments("counts", kernel_sizes=kernel_sizes, groups=groups)
+        if gate_units is not None:
+            check_arguments("count", gate_units=gate_units)
         branches = len(kernel_sizes)
-        if not branches or filters % branches:
+        if filters % branches:
             raise InvalidInputError(
                 "`filters` must be a multiple of the number of branches. Received: "
                 f"filters={filters}, kernel_sizes={tuple(kernel_sizes)}."

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_sda.layers.grouped_conv2d import GroupedConv2D
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.check_arguments import check_arguments
 
 
 @keras.saving.register_keras_serializable(package="keras_sda")
@@ -61,6 +62,11 @@ class PyramidalConv2D(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_arguments("counts", filters=filters, kernel_sizes=kernel_sizes)
+        check_arguments("count", strides=strides)
+        if groups is not None:
+            check_arguments("counts", groups=groups)
+        check_arguments("data_format", data_format=data_format)
         self.filters = list(filters)
         self.kernel_sizes = list(kernel_sizes)
         self.groups = list(groups) if groups is not None else [1] * len(self.filters)

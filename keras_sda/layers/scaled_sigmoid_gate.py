@@ -1,11 +1,10 @@
 """Channel gates: a scaled sigmoid that hardens into a step."""
 
-import math
-
 import keras
 from keras import ops
 
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.check_arguments import check_arguments
 
 _MODES = ("soft", "binary", "bypass")
 
@@ -59,10 +58,7 @@ class ScaledSigmoidGate(keras.layers.Layer):
         self, mode: str = "bypass", beta: float = 1.0, axis: int | None = None, **kwargs
     ):
         super().__init__(**kwargs)
-        if not isinstance(beta, (int, float)) or not 0 < beta < math.inf:
-            raise InvalidInputError(
-                f"`beta` must be a positive number, such as 1. Received: beta={beta!r}."
-            )
+        check_arguments("number", beta=beta)
         self._check_mode(mode)
         self._initial_mode = mode
         self._initial_beta = float(beta)
@@ -140,10 +136,11 @@ class ScaledSigmoidGate(keras.layers.Layer):
         factors = ops.where(ops.equal(self.mode_index, 0), self.gates() * mask, mask)
         return ops.where(ops.equal(self.mode_index, 2), ops.ones_like(mask), factors)
 
-    def call(self, inputs):
-        if keras.backend.backend() != "tensorflow":
+    def call(self, inputs, training=None):
+        if keras.backend.backend() != "tensorflow" or not training:
             # One compiled program: the product melts into its neighbours, whereas a
-            # branch would cut them apart.
+            # branch would cut them apart. At inference there is no gradient to save,
+            # and exporters (ONNX, LiteRT) know arithmetic alone.
             return self._multiply(inputs, self.factors())
         # One kernel after the other: a branch saves the pass over the input that a
         # product with ones costs, and the sum for the gradient of `s` with a mask.

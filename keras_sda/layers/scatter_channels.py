@@ -1,5 +1,6 @@
 """Put the channels of a narrow tensor into their places in a wider one."""
 
+import operator
 from collections.abc import Sequence
 
 import keras
@@ -8,6 +9,7 @@ from keras import ops
 
 from keras_sda.layers.take_channels import take_channels
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.check_arguments import check_arguments
 
 
 @keras.saving.register_keras_serializable(package="keras_sda")
@@ -48,6 +50,7 @@ class ScatterChannels(keras.layers.Layer):
         self, indices: Sequence[int], channels: int, axis: int | None = None, **kwargs
     ):
         super().__init__(**kwargs)
+        check_arguments("count", channels=channels)
         self.indices = check_places(indices, channels)
         self.channels = int(channels)
         if axis is None:
@@ -102,7 +105,13 @@ def check_places(
     indices, channels: int | None = None, repeats: bool = False
 ) -> list[int]:
     """Places of channels as a list of numbers from 0 up, different if need be."""
-    places = [int(index) for index in indices]
+    try:
+        places = [operator.index(index) for index in indices]
+    except TypeError as error:
+        raise InvalidInputError(
+            "`indices` must be a list of places, counted from 0. Received: "
+            f"indices={indices!r:.80}."
+        ) from error
     limit = float("inf") if channels is None else channels
     good = repeats or len(set(places)) == len(places)
     if not (places and good and all(0 <= place < limit for place in places)):

@@ -7,6 +7,7 @@ from keras import ops
 from keras_sda.layers.batch_normalization import batch_normalization
 from keras_sda.layers.inner_dense import inner_dense
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.check_arguments import check_arguments
 
 # Scale of the squeezed units where a layer starts at its last block.
 _START_SCALE = 10.0
@@ -79,16 +80,9 @@ class SelectiveDepthAttention(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not reduction > 0:
-            raise InvalidInputError(
-                "`reduction` must be a positive number, such as 16. "
-                f"Received: reduction={reduction}."
-            )
-        if not isinstance(min_width, int) or min_width < 1:
-            raise InvalidInputError(
-                "`min_width` must be a positive integer, such as 64. "
-                f"Received: min_width={min_width}."
-            )
+        check_arguments("number", reduction=reduction, epsilon=epsilon)
+        check_arguments("count", min_width=min_width)
+        check_arguments("data_format", data_format=data_format)
         self.reduction = reduction
         self.min_width = min_width
         self.activation = keras.activations.get(activation)
@@ -98,11 +92,6 @@ class SelectiveDepthAttention(keras.layers.Layer):
         self.data_format = keras.config.image_data_format()
         if data_format is not None:
             self.data_format = data_format
-        if self.data_format not in ("channels_last", "channels_first"):
-            raise InvalidInputError(
-                "`data_format` must be 'channels_last' or 'channels_first'. "
-                f"Received: data_format={data_format!r}."
-            )
         self.channel_axis = -1 if self.data_format == "channels_last" else 1
 
     def build(self, input_shape):

@@ -8,6 +8,7 @@ from keras import ops
 from keras_sda.layers.add_bias import add_bias
 from keras_sda.layers.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.check_arguments import check_arguments
 
 
 @keras.saving.register_keras_serializable(package="keras_sda")
@@ -79,6 +80,15 @@ class SelfGroupedConv2D(SelfGrouped, keras.layers.Conv2D):
                 "`lora_rank` is not available: what LoRA adds to the kernel would not "
                 "be masked. Leave it out."
             )
+        check_arguments("count", filters=filters)
+        check_arguments(
+            "side",
+            kernel_size=kernel_size,
+            strides=strides,
+            dilation_rate=dilation_rate,
+        )
+        check_arguments("padding", padding=padding)
+        check_arguments("data_format", data_format=data_format)
         super().__init__(
             filters,
             kernel_size,

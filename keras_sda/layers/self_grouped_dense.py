@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_sda.layers.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.check_arguments import check_arguments
 
 
 @keras.saving.register_keras_serializable(package="keras_sda")
@@ -57,6 +58,7 @@ class SelfGroupedDense(SelfGrouped, keras.layers.Dense):
                 "`quantization_config` is not available in a masked layer. Pack the "
                 "model before quantizing it."
             )
+        check_arguments("count", units=units)
         super().__init__(units, **kwargs)
 
     def call(self, inputs, training=None):

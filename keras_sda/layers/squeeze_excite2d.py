@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_sda.layers.inner_dense import inner_dense
-from keras_sda.utils import InvalidInputError
+from keras_sda.utils.check_arguments import check_arguments
 
 
 @keras.saving.register_keras_serializable(package="keras_sda")
@@ -51,11 +51,8 @@ class SqueezeExcite2D(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not isinstance(bottleneck_filters, int) or bottleneck_filters < 1:
-            raise InvalidInputError(
-                "`bottleneck_filters` must be a positive integer. Received: "
-                f"bottleneck_filters={bottleneck_filters!r}."
-            )
+        check_arguments("count", bottleneck_filters=bottleneck_filters)
+        check_arguments("data_format", data_format=data_format)
         self.bottleneck_filters = bottleneck_filters
         self.activation = keras.activations.get(activation)
         self.gate_activation = keras.activations.get(gate_activation)

@@ -5,6 +5,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from keras_sda.utils.invalid_input_error import InvalidInputError
 
 
@@ -13,8 +15,9 @@ def check_arguments(kind: str, **arguments: Any) -> None:
 
     Args:
         kind: `"count"` (a positive integer), `"counts"` (a list of those), `"side"`
-            (one of those, or a pair), `"number"` (positive and finite), `"flag"`
-            (`True` or `False`) or `"text"`.
+            (one of those, or a pair), `"odd"` (an odd one), `"number"` (positive and
+            finite), `"flag"` (`True` or `False`), `"text"`, `"padding"` or
+            `"data_format"`.
         **arguments: The arguments, by their names.
 
     Raises:
@@ -45,7 +48,9 @@ def is_count(value: Any) -> bool:
 
 
 def _are_counts(value):
-    is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    is_list = isinstance(value, (Sequence, np.ndarray)) and not isinstance(
+        value, (str, bytes)
+    )
     return is_list and len(value) > 0 and all(map(is_count, value))
 
 
@@ -65,8 +70,17 @@ def _is_number(value):
 _KINDS = {
     "count": (is_count, "a positive integer"),
     "counts": (_are_counts, "a list of positive integers"),
+    "odd": (lambda v: is_count(v) and v % 2, "a positive odd integer"),
     "side": (_is_side, "a positive integer, or two of them"),
     "number": (_is_number, "a positive number"),
     "flag": (lambda value: isinstance(value, bool), "True or False"),
+    "padding": (
+        lambda v: isinstance(v, str) and v.lower() in ("valid", "same"),
+        "'valid' or 'same'",
+    ),
+    "data_format": (
+        lambda v: v in (None, "channels_last", "channels_first"),
+        "'channels_last', 'channels_first' or None",
+    ),
     "text": (lambda value: isinstance(value, str) and value, "a text, not empty"),
 }

@@ -314,3 +314,48 @@ def test_other_backends(backend, tmp_path, run_python):
 def test_bad_arguments(make, text):
     with pytest.raises(InvalidInputError, match=text):
         make()
+
+
+def gated_model(mode):
+    """Two gates, one of them on a map; channels of both are closed."""
+    x = keras.Input((6, 6, 3))
+    first = ScaledSigmoidGate(mode, beta=2.0, axis=-1, name="first")
+    y = keras.layers.ReLU()(first(keras.layers.Conv2D(4, 3)(x)))
+    y = keras.layers.GlobalAveragePooling2D()(y)
+    second = ScaledSigmoidGate(mode, axis=-1, name="second")
+    model = keras.Model(x, keras.layers.Dense(2)(second(y)))
+    for gate in (first, second):
+        gate.s.assign([0.5, -1.0, 2.0, 0.0])
+        gate.mask.assign([1.0, 0.0, 1.0, 1.0])
+    return model
+
+
+@pytest.mark.parametrize("mode", ["soft", "binary", "bypass"])
+def test_inference_has_no_branches_and_the_numbers_of_training(mode):
+    """Exporters (ONNX, LiteRT) know arithmetic, and no switch on a variable."""
+    tf = pytest.importorskip("tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the branches are those of TensorFlow")
+    model = gated_model(mode)
+    x = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype("float32")
+    serve = tf.function(lambda inputs: model(inputs, training=False))
+    graph = serve.get_concrete_function(tf.TensorSpec((None, 6, 6, 3))).graph
+    functions = graph.as_graph_def().library.function
+    types = {op.type for op in graph.get_operations()}
+    types |= {node.op for function in functions for node in function.node_def}
+    assert not {t for t in types if "If" in t or "Case" in t or "Switch" in t}, types
+    np.testing.assert_array_equal(serve(x), model(x, training=True))
+
+
+def test_gated_models_run_in_onnx(tmp_path):
+    pytest.importorskip("tf2onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    x = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype("float32")
+    for mode in ("soft", "binary", "bypass"):
+        model = gated_model(mode)
+        expected = model(x, training=False)
+        path = str(tmp_path / f"{mode}.onnx")
+        model.export(path, format="onnx", verbose=False)
+        session = runtime.InferenceSession(path)
+        (answer,) = session.run(None, {session.get_inputs()[0].name: x})
+        np.testing.assert_allclose(answer, expected, atol=1e-6)
