@@ -316,7 +316,7 @@ def test_bad_arguments(make, text):
         make()
 
 
-def gated_model(mode):
+def two_gates(mode):
     """Two gates, one of them on a map; channels of both are closed."""
     x = keras.Input((6, 6, 3))
     first = ScaledSigmoidGate(mode, beta=2.0, axis=-1, name="first")
@@ -336,7 +336,7 @@ def test_inference_has_no_branches_and_the_numbers_of_training(mode):
     tf = pytest.importorskip("tensorflow")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the branches are those of TensorFlow")
-    model = gated_model(mode)
+    model = two_gates(mode)
     x = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype("float32")
     serve = tf.function(lambda inputs: model(inputs, training=False))
     graph = serve.get_concrete_function(tf.TensorSpec((None, 6, 6, 3))).graph
@@ -352,7 +352,7 @@ def test_gated_models_run_in_onnx(tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     x = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype("float32")
     for mode in ("soft", "binary", "bypass"):
-        model = gated_model(mode)
+        model = two_gates(mode)
         expected = model(x, training=False)
         path = str(tmp_path / f"{mode}.onnx")
         model.export(path, format="onnx", verbose=False)
