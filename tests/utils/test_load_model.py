@@ -292,3 +292,14 @@ def test_weights_alone_are_no_model(model, tmp_path):
 def test_other_files(name, tmp_path):
     (tmp_path / name).write_bytes(b"model")
     refuse(tmp_path / name, "must be a .keras file.*.h5")
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_the_loss_is_known(name, tmp_path):
+    """It tells what the outputs mean."""
+    x = keras.Input((3,))
+    model = keras.Model(x, layers.Dense(1)(x))
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    model.train_on_batch(np.ones((1, 3)), np.ones((1, 1)))
+    model.save(tmp_path / name)
+    assert load_model(tmp_path / name).loss.get_config()["from_logits"] is True
