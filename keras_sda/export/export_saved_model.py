@@ -10,7 +10,6 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_sda.applications.pixel_scaling import find_family
 from keras_sda.export.check_no_xla import check_no_xla_functions, check_no_xla_layers
 from keras_sda.export.fold_batch_normalization import fold_batch_normalization
 from keras_sda.export.preprocess_for_serving import preprocess_for_serving
@@ -134,7 +133,7 @@ def export_saved_model(
     if any(is_grouped(layer) for layer in model._flatten_layers()):
         model = replace_grouped_convolutions(model)
     check_no_xla_layers(model)
-    head = find_head(given, activation, default=_usual_head(model))
+    head = find_head(given, activation)
     labels = read_labels(labels, head.num_classes, head.task == "binary")
     folder = pathlib.Path(output_dir, name or "")
     target = _target(folder, version, overwrite)
@@ -185,11 +184,6 @@ def _check_number(name, value):
         raise InvalidInputError(
             f"`{name}` must be a positive integer. Received: {name}={value!r}."
         )
-
-
-def _usual_head(model):
-    """Networks with a name in keras.applications or here have a softmax by default."""
-    return None if find_family(model) is None else "softmax"
 
 
 def _without_lists(model):

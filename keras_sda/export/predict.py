@@ -75,7 +75,7 @@ def predict(
         batch = files[start : start + _BATCH_SIZE]
         data = tf.constant([_read_image(tf, file) for file in batch])
         probabilities = signature(image_bytes=data)["probabilities"].numpy()
-        if probabilities.shape[1] == 1 and len(labels) == 2:
+        if probabilities.shape[1] == 1:
             # One unit: the probability of the second label.
             probabilities = np.concatenate([1 - probabilities, probabilities], 1)
         for file, row in zip(batch, probabilities, strict=True):
@@ -105,10 +105,12 @@ def _read_labels(path, signature):
             f"`export_dir`: {path} cannot be read ({error}). Export the model again."
         ) from error
     outputs = signature.structured_outputs.get("probabilities")
-    if outputs is None or outputs.shape[-1] != len(labels):
+    units = None if outputs is None else outputs.shape[-1]
+    # One sigmoid unit stands for two classes.
+    if units is None or len(labels) != (2 if units == 1 else units):
         raise InvalidInputError(
             f"`export_dir`: {path} names {len(labels)} classes, the model answers "
-            f"{'otherwise' if outputs is None else outputs.shape[-1]}. Export the "
+            f"{'otherwise' if units is None else units}. Export the "
             "model again with its labels."
         )
     return labels

@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from absl import logging
 
 from keras_sda.graph.as_functional import as_functional
 from keras_sda.graph.loss_meaning import loss_meaning, loss_name
@@ -106,7 +105,6 @@ def find_head(
     model: keras.Model,
     activation: str | None = None,
     exclusive: bool | None = None,
-    default: str | None = None,
     advice: str = "",
 ) -> Head:
     """Tells what the outputs of a classifier mean: probabilities or logits, of what.
@@ -124,8 +122,6 @@ def find_head(
             that they are probabilities. Defaults to `None`: look at the model.
         exclusive: What the labels tell: whether every image has exactly one class.
             Defaults to `None`: unknown.
-        default: Kind of logits where nothing else tells; that it is taken is logged.
-            Defaults to `None`: an error.
         advice: Closing sentence of the error. Defaults to how to give `activation`.
 
     Returns:
@@ -183,14 +179,6 @@ def find_head(
         return head("softmax", True)
     elif kind == "linear" and exclusive is False:
         return head("sigmoid", True)
-    elif kind == "linear" and default is not None and units > 1:
-        logging.warning(
-            "Model %r ends in logits (%r) and is not compiled with a cross-entropy: "
-            "%s is taken, as this network has it by default. `activation` says "
-            "otherwise.",
-            model.name, name, default,
-        )  # fmt: skip
-        return head(default, True)
     elif reader.loss is None:
         because = "is not compiled with a loss that would tell"
     else:

@@ -130,18 +130,22 @@ def test_a_loss_of_the_user_in_the_file_is_passed_over(tmp_path):
     np.testing.assert_allclose(served["probabilities"], model(IMAGES), atol=1e-6)
 
 
-def test_our_networks_have_softmax_logits(tmp_path, caplog):
+def test_our_networks_without_softmax_ask(tmp_path):
+    """Pruned or loaded, they are not compiled: several labels are as likely."""
     from keras_sda.applications import SDAResNet
 
     model = SDAResNet(
         [1, 1], base_width=4, stem_width=4, classes=3, input_shape=(32, 32, 3),
         classifier_activation=None,
     )  # fmt: skip
+    with pytest.raises(InvalidInputError, match="`activation` .*'softmax'"):
+        export_saved_model(model, tmp_path)
+    assert not list(tmp_path.iterdir())
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
-    served = serve(export_saved_model(model, tmp_path), images)
+    folder = export_saved_model(model, tmp_path, activation="softmax")
     expected = keras.ops.softmax(model(images))
+    served = serve(folder, images)
     np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5)
-    assert "softmax is taken" in caplog.text
 
 
 def test_other_models_are_shown_their_way(tmp_path):
