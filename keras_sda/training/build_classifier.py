@@ -1,5 +1,6 @@
 """A network with its normalisation inside, ready for pixels from 0 to 255."""
 
+import functools
 import inspect
 import os
 from collections.abc import Callable
@@ -66,11 +67,11 @@ def build_classifier(
         del options["synchronized"]
     if missing:
         raise InvalidInputError(
-            f"`model` {constructor.__name__} has no option {', '.join(missing)}. "
+            f"`model` {_name(constructor)} has no option {', '.join(missing)}. "
             "Choose an SDA network, or leave the option at its default."
         )
     inputs = keras.Input((image_size, image_size, channels), name="image")
-    known = PixelScaling.of_constructor(constructor.__name__, channels)
+    known = PixelScaling.of_constructor(_name(constructor), channels)
     # What no table has is built as a network of this package would be.
     scaling = known or PixelScaling("imagenet" if channels == 3 else "tf")
     x = scaling.as_layers(inputs)
@@ -90,3 +91,9 @@ def _accepted(constructor) -> set[str]:
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return {"depth_attention", "synchronized", *parameters}
     return set(parameters)
+
+
+def _name(constructor):
+    while isinstance(constructor, functools.partial):
+        constructor = constructor.func
+    return getattr(constructor, "__name__", type(constructor).__name__)
