@@ -14,7 +14,7 @@ from keras_sda.export.check_no_xla import check_no_xla_functions, check_no_xla_l
 from keras_sda.export.fold_batch_normalization import fold_batch_normalization
 from keras_sda.export.preprocess_for_serving import preprocess_for_serving
 from keras_sda.export.read_labels import read_labels
-from keras_sda.export.rename_for_tensorflow import rename_for_tensorflow
+from keras_sda.export.rename_for_tensorflow import with_taken_names
 from keras_sda.export.replace_grouped_convolutions import (
     is_grouped,
     replace_grouped_convolutions,
@@ -125,7 +125,7 @@ def export_saved_model(
     '1'
     """
     _check_backend()
-    given, model = model, _without_lists(rename_for_tensorflow(model))
+    given, model = model, _without_lists(with_taken_names(model))
     image_shape = _check_shapes(model)
     preprocess = preprocess_for_serving(model, preprocessing, image_shape[-1])
     _check_number("top_k", top_k)

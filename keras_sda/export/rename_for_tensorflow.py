@@ -4,7 +4,7 @@ import re
 
 import keras
 
-from keras_sda.graph import as_functional, clone_edited, unwrapped
+from keras_sda.graph import as_functional, clone_edited, model_scope, unwrapped
 from keras_sda.utils import InvalidInputError
 
 # As tensorflow.Graph.name_scope has it for the outermost scope.
@@ -25,12 +25,12 @@ def rename_for_tensorflow(model: keras.Model) -> keras.Model:
         model: A functional or sequential model. It is not changed.
 
     Returns:
-        The model itself where all names are taken, else a functional model with its
-        own copy of the weights and the same outputs.
+        A functional model with its own copy of the weights and the same outputs, be
+        there names to change or not.
 
     Raises:
         InvalidInputError: A Lambda layer or subclassed model has such a name: it cannot
-            be copied under another one.
+            be copied under another one. Or a layer does not come back from its config.
 
     Example:
 
@@ -40,6 +40,19 @@ def rename_for_tensorflow(model: keras.Model) -> keras.Model:
     >>> model = keras.Model(x, keras.layers.Dense(2, name="_head")(x))
     >>> rename_for_tensorflow(model).layers[-1].name
     'layer_head'
+    """
+    return _renamed(unwrapped(model))
+
+
+def with_taken_names(model: keras.Model) -> keras.Model:
+    """`rename_for_tensorflow` for those who only read the result.
+
+    Args:
+        model: A functional or sequential model. It is not changed.
+
+    Returns:
+        See `rename_for_tensorflow`; the model itself where TensorFlow takes all names,
+        so that layers that do not come back from their config can be exported.
     """
     model = unwrapped(model)
     names = [model.name, *_names(as_functional(model))]
@@ -88,7 +101,9 @@ def _renamed(model):
     def nested(inner):
         inner_graph = as_functional(inner)
         name = new_names.get(inner.name, inner.name)
-        return _renamed(keras.Model(inner_graph.input, inner_graph.output, name=name))
+        with model_scope(inner):
+            named = keras.Model(inner_graph.input, inner_graph.output, name=name)
+        return _renamed(named)
 
     for operation in graph.operations:
         cannot = isinstance(operation, (keras.Model, keras.layers.Lambda))
@@ -100,7 +115,8 @@ def _renamed(model):
                 f"{new_names[operation.name]!r}."
             )
     name = model.name if _is_taken(model.name) else _new_name(model.name, set())
-    named = keras.Model(graph.input, graph.output, name=name)
+    with model_scope(model):
+        named = keras.Model(graph.input, graph.output, name=name)
     return clone_edited(named, edit, nested)
 
 

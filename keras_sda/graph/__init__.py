@@ -15,6 +15,7 @@ from keras_sda.graph.expand_blocks import (
     expand_blocks,
     expand_known_blocks,
     unfold_models,
+    unfolded,
 )
 from keras_sda.graph.find_head import Head, find_head
 from keras_sda.graph.frozen_note import frozen_note
@@ -65,6 +66,7 @@ __all__ = [
     "swapped_bias_note",
     "swaps_bias",
     "uncompiled",
-    "unwrapped",
     "unfold_models",
+    "unfolded",
+    "unwrapped",
 ]

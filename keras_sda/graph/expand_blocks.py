@@ -14,6 +14,7 @@ from keras_sda.graph.channel_rules import find_rule
 from keras_sda.graph.clone_edited import clone_edited, new_inputs, uncompiled
 from keras_sda.graph.layer_calls import nested_inputs
 from keras_sda.graph.model_graph import ModelGraph
+from keras_sda.graph.model_scope import model_scope
 from keras_sda.graph.rebuild import from_config
 from keras_sda.graph.trace_block import symbolic, trace_block
 from keras_sda.graph.unwrapped import unwrapped
@@ -47,11 +48,12 @@ def expand_blocks(
             with a channel rule.
 
     Returns:
-        A functional model with its own weights, not compiled; `model` itself where it
-        has no such layer.
+        A functional model with its own weights, not compiled; a copy of `model` where
+        it has no such layer.
 
     Raises:
-        InvalidInputError: The model has no readable graph.
+        InvalidInputError: The model has no readable graph, or a layer does not come
+            back from its config.
 
     Example:
 
@@ -69,15 +71,7 @@ def expand_blocks(
     >>> [layer.name for layer in expand_blocks(model).layers[1:]]
     ['block_conv', 'block_norm']
     """
-    packages = None if packages is None else tuple(packages)
-    graph = as_functional(model)
-    if not isinstance(graph, keras.Model):
-        return model  # a keras.Function
-    if not _holds_blocks(graph, packages):
-        return model
-    expander = _Expander(packages)
-    result = expander.model(graph)
-    return result if expander.has_expanded else model
+    return _own(model, _expanded(model, None if packages is None else tuple(packages)))
 
 
 def unfold_models(model: keras.Model) -> keras.Model:
@@ -92,8 +86,12 @@ def unfold_models(model: keras.Model) -> keras.Model:
         model: A functional or built sequential model. It is not changed.
 
     Returns:
-        A functional model with its own weights, not compiled; `model` itself where it
-        has no nested models.
+        A functional model with its own weights, not compiled; a copy of `model` where
+        it has no nested models.
+
+    Raises:
+        InvalidInputError: The model has no readable graph, or a layer does not come
+            back from its config.
 
     Example:
 
@@ -104,6 +102,18 @@ def unfold_models(model: keras.Model) -> keras.Model:
     >>> model = keras.Model(x, keras.layers.Dense(2, name="b")(inner(x)))
     >>> [layer.name for layer in unfold_models(model).layers[1:]]
     ['a', 'b']
+    """
+    return _own(model, unfolded(model))
+
+
+def unfolded(model: keras.Model) -> keras.Model:
+    """`unfold_models` for those who only read the result, or copy it themselves.
+
+    Args:
+        model: A functional or built sequential model.
+
+    Returns:
+        See `unfold_models`; `model` itself where it has no nested models.
     """
     graph = as_functional(model)
     if not any(_is_graph(layer) for layer in getattr(graph, "layers", ())):
@@ -116,20 +126,49 @@ def unfold_models(model: keras.Model) -> keras.Model:
 def expand_known_blocks(model: keras.Model) -> keras.Model:
     """`expand_blocks` for the libraries whose composite layers are known (KerasHub).
 
+    Use it where the result is only read, or copied after that.
+
     Args:
         model: Any model; what has no readable graph comes back as it is.
 
     Returns:
-        See `expand_blocks`.
+        See `expand_blocks`; `model` itself where it has no such layer.
 
     Raises:
         InvalidInputError: The model wraps another, see `unwrapped`.
     """
     model = unwrapped(model)  # While it can be told from the classes of the library.
     try:
-        return expand_blocks(model, _LIBRARIES)
+        return _expanded(model, _LIBRARIES)
     except InvalidInputError:
         return model  # Whoever reads its graph says why that cannot be.
+
+
+def _expanded(model, packages):
+    graph = as_functional(model)
+    if not isinstance(graph, keras.Model):
+        return model  # a keras.Function
+    if not _holds_blocks(graph, packages):
+        return model
+    expander = _Expander(packages)
+    result = expander.model(graph)
+    return result if expander.has_expanded else model
+
+
+def _own(model, result):
+    """The result, or a copy where it is the model."""
+    return _copy(model) if result is model else result
+
+
+def _copy(model):
+    return clone_edited(uncompiled(model), _same, _copy)
+
+
+def _same(layer, config):
+    new = from_config(layer, config)
+    # Layers that do not hand their arguments on lose these.
+    new.name, new.trainable = layer.name, layer.trainable
+    return new
 
 
 def is_block(layer: keras.layers.Layer) -> bool:
@@ -194,7 +233,11 @@ class _Expander:
         return bool(self._expanded)
 
     def model(self, model):
-        """The expanded copy of a functional model."""
+        """The expanded copy of a functional model, under its strategy."""
+        with model_scope(model):
+            return self._model(model)
+
+    def _model(self, model):
         graph = ModelGraph(model)
         self._taken = {node.name for node in graph.nodes}
         inputs = new_inputs(model)

@@ -10,7 +10,7 @@ from keras_sda.graph import (
     clone_edited,
     expand_known_blocks,
     uncompiled,
-    unfold_models,
+    unfolded,
     unwrapped,
 )
 from keras_sda.layers import ScaledSigmoidGate
@@ -59,7 +59,7 @@ def add_channel_gates(
 
     Source: arXiv 2103.02126 (Pattern Recognition 126, 2022), the channel gates.
     """
-    model = unfold_models(expand_known_blocks(unwrapped(model)))
+    model = unfolded(expand_known_blocks(unwrapped(model)))
     positions = find_gate_positions(model, where, exclude, residual)
     graph = as_functional(model)
     _check_any(graph, positions)

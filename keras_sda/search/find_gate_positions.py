@@ -11,7 +11,7 @@ from keras_sda.graph import (
     ModelGraph,
     as_functional,
     expand_known_blocks,
-    unfold_models,
+    unfolded,
     unwrapped,
 )
 from keras_sda.graph.convolutions import CONVOLUTIONS
@@ -97,7 +97,7 @@ def find_gate_positions(
         raise InvalidInputError(
             f"`exclude` must be a list of layer names. Received: exclude={exclude!r}."
         )
-    graph = as_functional(unfold_models(expand_known_blocks(unwrapped(model))))
+    graph = as_functional(unfolded(expand_known_blocks(unwrapped(model))))
     _refuse_gates(graph)
     named = _named(where, exclude, graph)
     if residual == "exact":

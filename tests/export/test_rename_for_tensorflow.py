@@ -59,7 +59,9 @@ def test_names_and_weights():
         assert one is not two
         np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(copy(IMAGES), model(IMAGES))
-    assert rename_for_tensorflow(copy) is copy
+    again = rename_for_tensorflow(copy)
+    assert [x.name for x in again.layers] == [x.name for x in copy.layers]
+    assert again is not copy and again.name == copy.name
 
 
 def test_what_cannot_be_copied_is_named():

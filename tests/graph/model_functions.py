@@ -8,7 +8,15 @@ from pruning.surgery_checks import randomize
 
 from keras_sda import depth, export, grouping, pruning, search
 from keras_sda.export.replace_grouped_convolutions import replace_grouped_convolutions
-from keras_sda.graph import ChannelGraph, permute_channels, rebuild
+from keras_sda.graph import (
+    ChannelGraph,
+    clone_edited,
+    expand_blocks,
+    permute_channels,
+    rebuild,
+    uncompiled,
+    unfold_models,
+)
 
 
 @keras.saving.register_keras_serializable("test_own_variables")
@@ -159,6 +167,19 @@ def gated(model):
     return made
 
 
+def underlined(model):
+    """With names that TensorFlow refuses, in nested models as well."""
+
+    def edit(layer, config):
+        is_convolution = type(layer) is layers.Conv2D
+        return {**config, "name": f"_{layer.name}"} if is_convolution else config
+
+    def copy(model):
+        return clone_edited(uncompiled(model), edit, copy)
+
+    return copy(model)
+
+
 def masked(model):
     return grouping.self_group(model, conv_rate=0.5, dense_rate=0.5).model
 
@@ -176,6 +197,9 @@ def mixed(model):
 FUNCTIONS = {
     "mask": (None, lambda m: pruning.mask(m, plan(m)), False),
     "shrink": (None, lambda m: pruning.shrink(m, plan(m)), False),
+    "expand_blocks": (None, expand_blocks, True),
+    "expand_no_blocks": (None, lambda m: expand_blocks(m, ["nothing."]), True),
+    "unfold_models": (None, unfold_models, True),
     "rebuild": (None, lambda m: rebuild(ChannelGraph(m), lambda v, _: v), True),
     "permute_channels": (None, mixed, True),
     "add_channel_gates": (None, search.add_channel_gates, True),
@@ -186,12 +210,15 @@ FUNCTIONS = {
     "attach": (None, lambda m: depth.attach(m, min_width=2), True),
     "fold_batch_normalization": (None, export.fold_batch_normalization, True),
     "split_groups": (None, export.split_groups, True),
+    "rename_for_tensorflow": (underlined, export.rename_for_tensorflow, True),
+    "rename_nothing": (None, export.rename_for_tensorflow, True),
     "to_float32": (None, export.to_float32, True),
     "separate_shared_relus": (None, export.separate_shared_relus, True),
     "replace_grouped_convolutions": (None, replace_grouped_convolutions, True),
 }
 # These go the way of another one, so that the large tests are enough.
 _LIKE_OTHERS = "mask rebuild permute_channels remove_channel_gates split_groups".split()
+_LIKE_OTHERS += ["rename_nothing", "expand_no_blocks"]
 NAMES = [
     pytest.param(name, marks=pytest.mark.large) if name in _LIKE_OTHERS else name
     for name in FUNCTIONS

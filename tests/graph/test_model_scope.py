@@ -69,6 +69,15 @@ def test_one_device(model):
     assert add_channel_gates(other).distribute_strategy is one
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in FUNCTIONS if FUNCTIONS[name][0] is None]
+)
+def test_no_function_runs_in_the_scope_of_another_strategy(model, name):
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        with pytest.raises(InvalidInputError, match="another OneDeviceStrategy"):
+            FUNCTIONS[name][1](model)
+
+
 def test_fine_tuning_inside_and_outside_the_scope(strategy):
     with strategy.scope():
         x = keras.Input((6, 6, 3))
