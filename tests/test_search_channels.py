@@ -31,9 +31,8 @@ print("rows", len(first))
 """
 
 
-@pytest.mark.parametrize(
-    "prices", [[1e-5], pytest.param([1e-5, 5e-5], marks=pytest.mark.large)]
-)
+@pytest.mark.large
+@pytest.mark.parametrize("prices", [[1e-5], [1e-5, 5e-5]])
 def test_searches_arrays_without_tensorflow(prices, run_python, tmp_path):
     pytest.importorskip("jax")
     root = pathlib.Path(__file__).parents[1]

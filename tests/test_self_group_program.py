@@ -43,6 +43,7 @@ print("rows", len(first), "packed", len(calls))
 """
 
 
+@pytest.mark.large
 def test_groups_arrays_without_tensorflow(run_python, tmp_path):
     pytest.importorskip("jax")
     root = pathlib.Path(__file__).parents[1]

@@ -195,6 +195,7 @@ def test_models_that_do_not_fit(images):
             depth_attention(make_model(), images, batch_size)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(backend, tmp_path, run_python, images):
     if importlib.util.find_spec(backend) is None:

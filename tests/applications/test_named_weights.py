@@ -145,6 +145,7 @@ def test_shipped_file(network, name, source):
     assert source["command"].startswith("keras-sda train --model " + network)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("network, name, source", SHIPPED)
 def test_accuracy_on_real_images(network, name, source, shared_data):
     from keras_sda.training import load_image_dataset

@@ -50,6 +50,7 @@ def test_exports(models, tmp_path):
     run_client("load_client.py", prepare(models, tmp_path))
 
 
+@pytest.mark.large
 def test_portable_exports_run_without_onednn(models, tmp_path):
     """Those with grouped convolutions."""
     grouped = {name: models[name] for name in ("SDAPyConv", "SDAEPSANet")}

@@ -145,6 +145,7 @@ print("same", keras.backend.backend())
 """
 
 
+@pytest.mark.large
 def test_channels_first_without_tensorflow(run_python):
     code = 'import sys; sys.modules["tensorflow"] = None\n' + CHANNELS_FIRST
     result = run_python(code, env={"KERAS_BACKEND": "jax"})
