@@ -179,7 +179,16 @@ def check_export(model, images, tmp_path):
     np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ROWS)
+QUICK = ("ResNet", "MobileNetV3Small", "KerasHub ResNetBackbone")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.large)
+        for name in ROWS
+    ],
+)
 def test_families(name, tmp_path):
     build, num_stages = ROWS[name]
     run_attach_test(build(), num_stages, tmp_path)

@@ -129,6 +129,7 @@ def test_bad_arguments(export, images, tmp_path):
         predict(tmp_path, images)
 
 
+@pytest.mark.large
 def test_is_independent_of_the_backend_of_keras(export, images):
     code = (
         "import sys, keras\n"
