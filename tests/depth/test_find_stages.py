@@ -32,7 +32,17 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("name", ROWS)
+# One per family, and one where there is nothing to find.
+QUICK = ("ResNet50", "ResNet50V2", "MobileNetV3Small", "EfficientNetB0", "VGG16")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.large)
+        for name in ROWS
+    ],
+)
 def test_stages_of_keras_applications(name):
     size = 96 if name.startswith(("Inception", "Xception")) else 32
     model = getattr(APPLICATIONS, name)(weights=None, input_shape=(size, size, 3))
