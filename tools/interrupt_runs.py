@@ -265,7 +265,8 @@ class Trial:
         words = arguments_of(self.command, self.model, self.output)
         child = run_command(words, self.log)
         part = self.part * 0.8**attempt
-        if self.moment == "backup":
+        # On a busy machine the temporary file may come and go unseen.
+        if self.moment == "backup" and attempt < 2:
             number = 1 + int(part * 2)
             there = wait_for_backup(child, self.output, number)
             place = f"backup {number}"

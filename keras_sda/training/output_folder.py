@@ -233,7 +233,7 @@ def _is_worth_keeping(folder) -> bool:
     """Whether a backup, a stage or a step is finished."""
     finished = [
         path
-        for pattern in ("*.weights.h5*", "*.keras", "step*.json")
+        for pattern in ("*.weights.h5*", "*.keras", "step[0-9]*.json")
         for path in (folder / "backup").rglob(pattern)
         if not is_temporary(path)
     ]

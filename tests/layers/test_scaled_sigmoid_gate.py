@@ -136,9 +136,9 @@ def test_no_mode_traces_training_anew(jit_compile):
     traces = []
     call = gate.call
 
-    def counted(inputs):
+    def counted(inputs, training=None):
         traces.append(1)
-        return call(inputs)
+        return call(inputs, training=training)
 
     gate.call = counted
     model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)

@@ -143,7 +143,8 @@ FINISHED = [
 ]  # fmt: skip
 UNFINISHED = [
     "backup/plan1.json", "backup/.latest-0a1b2c3d.weights.h5", "logs/train/events",
-    "backup/weights/stage.json", ".model-0a1b2c3d.keras", "skipped_files.txt",
+    "backup/weights/stage.json", "backup/steps/steps.json", ".model-0a1b2c3d.keras",
+    "skipped_files.txt",
 ]  # fmt: skip
 
 
