@@ -105,6 +105,8 @@ class Child:
 
     def _run(self, work):
         status = 70
+        # Ignored, and inherited so, where a shell has put the parent in the background.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(descriptor, 1)
