@@ -57,7 +57,14 @@ def closed(model, residual, seed=0):
     return gated
 
 
-@pytest.mark.parametrize("derivation", ["exact", "joint", "official"])
+@pytest.mark.parametrize(
+    "derivation",
+    [
+        "exact",
+        pytest.param("joint", marks=pytest.mark.large),
+        pytest.param("official", marks=pytest.mark.large),
+    ],
+)
 def test_search_then_group_then_pack(derivation, tmp_path):
     model = resnet()
     joint = derivation == "joint"

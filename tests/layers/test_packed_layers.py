@@ -261,6 +261,7 @@ def test_groups_of_one_filter_in_a_graph(kind, shape, order):
     assert_close(model.predict(x, verbose=0), expected, 1e-5)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(backend, tmp_path, run_python):
     if importlib.util.find_spec(backend) is None:

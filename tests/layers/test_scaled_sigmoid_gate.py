@@ -215,6 +215,7 @@ def test_mixed_precision(policy):
     assert (np.asarray(gate.gates()) > 0.9).tolist() == [False, True, True]
 
 
+@pytest.mark.large
 def test_mirrored(run_python):
     """The mode holds on all devices, also when it changes between two epochs."""
     code = """
@@ -267,6 +268,7 @@ print("backend", keras.backend.backend(), "tensorflow" in sys.modules)
 """
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(backend, tmp_path, run_python):
     if importlib.util.find_spec(backend) is None:

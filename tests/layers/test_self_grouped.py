@@ -219,6 +219,7 @@ print("backend", keras.backend.backend())
 """
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(backend, tmp_path, run_python):
     if importlib.util.find_spec(backend) is None:

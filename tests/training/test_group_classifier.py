@@ -190,6 +190,7 @@ def test_without_images(model_file, tmp_path):
     assert names == FILES - {"curves.png", "history.csv", "labels.txt"}
 
 
+@pytest.mark.large
 def test_two_devices(model_file, run_python, tmp_path):
     program = MIRRORED.format(
         folder=str(pathlib.Path(__file__).parents[1]),

@@ -32,7 +32,9 @@ except ValueError as error:
 """
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize(
+    "backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.large)]
+)
 def test_two_devices_give_the_losses_of_one(backend, run_python, tmp_path):
     if backend == "jax":
         pytest.importorskip("jax")

@@ -2,6 +2,8 @@
 
 import pathlib
 
+import pytest
+
 PROGRAM = """
 import contextlib, sys
 sys.path.insert(0, {folder!r})
@@ -57,6 +59,7 @@ for name, found in (("two", two), ("one", one)):
 """
 
 
+@pytest.mark.large
 def test_two_devices_find_the_network_of_one(run_python):
     folder = str(pathlib.Path(__file__).parents[1])
     output = run_python(PROGRAM.format(folder=folder)).stdout
