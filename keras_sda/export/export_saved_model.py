@@ -26,7 +26,7 @@ from keras_sda.export.separate_shared_relus import (
 from keras_sda.export.serving_module import serving_module
 from keras_sda.export.split_groups import split_groups
 from keras_sda.export.to_float32 import to_float32
-from keras_sda.graph import find_head, uncompiled
+from keras_sda.graph import find_head, model_scope, uncompiled
 from keras_sda.utils import InvalidInputError
 
 
@@ -190,7 +190,8 @@ def _without_lists(model):
     """A model over single tensors where it was built on lists of one."""
     if len(model.inputs) == len(model.outputs) == 1:
         model = uncompiled(model)
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+        with model_scope(model):
+            return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     return uncompiled(model)
 
 

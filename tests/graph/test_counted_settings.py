@@ -591,7 +591,7 @@ PLAIN_OF_OPERATIONS = set(
 
 def test_every_setting_of_every_known_class_has_been_looked_at():
     """A new rule whose layer has a new setting has to say what it is."""
-    by_class, by_operation = _built_in()
+    by_class, by_operation, _ = _built_in()
     unknown = set()
     for layer_class in by_class:
         if layer_class.__module__.startswith("keras."):

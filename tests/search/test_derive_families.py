@@ -189,7 +189,7 @@ def test_squeezed_units_stay():
 
 @pytest.mark.parametrize("twice", [False, True])
 def test_what_is_inside_nested_models_stays(twice):
-    """No gate stands in there; what a gate closes before it goes all the same."""
+    """No gate stands on them; what a gate closes before them goes all the same."""
     inner = keras.Input((8, 8, 8))
     y = layers.Conv2D(6, 3, padding="same", name="hidden")(inner)
     y = layers.Conv2D(8, 1, name="made")(layers.ReLU()(y))
@@ -202,12 +202,12 @@ def test_what_is_inside_nested_models_stays(twice):
     y = unit(layers.ReLU()(y), 8, "last")
     model = keras.Model(x, layers.Dense(3)(layers.GlobalAveragePooling2D()(y)))
     _, result = check_derived(model, seed=0)
-    part = result.model.get_layer("whole" if twice else "part")
-    part = part.get_layer("part") if twice else part
-    assert part.get_layer("hidden").filters == 6
-    assert part.get_layer("made").filters == 8
-    assert result.model.get_layer("stem").filters < 8
-    assert part.get_layer("hidden").kernel.shape[2] == len(result.kept["stem_bn_gate"])
+    derived = result.model  # which holds the layers of nested models itself
+    assert derived.get_layer("hidden").filters == 6
+    assert derived.get_layer("made").filters == 8
+    assert derived.get_layer("stem").filters < 8
+    kept = len(result.kept["stem_bn_gate"])
+    assert derived.get_layer("hidden").kernel.shape[2] == kept
 
 
 @pytest.mark.parametrize("first", ["sigmoid", "relu"])
