@@ -52,13 +52,15 @@ def train_stage(
         )
     if data is None:
         raise InvalidInputError("`data` is missing: give (inputs, targets) arrays.")
+    # Also where the stage is finished: its weights come with this optimizer, and the
+    # model may have been compiled with another one meanwhile, such as to measure it.
+    model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
+    model.optimizer.build(model.trainable_variables)
     if stage.is_finished:
         stage.load(model)
         if more_callbacks is not None:
             more_callbacks(epochs, ())
         return []
-    model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
-    model.optimizer.build(model.trainable_variables)
     fresh = _state(model.optimizer)
     start = stage.restore(model)
     own = more_callbacks(start, fresh) if more_callbacks is not None else []

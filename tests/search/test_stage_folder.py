@@ -11,6 +11,7 @@ from search.tiny_search import tiny_data, tiny_network
 
 from keras_sda.search import ChannelSearch, add_channel_gates
 from keras_sda.search.stage_folder import StageFolder
+from keras_sda.search.train_stage import train_stage
 from keras_sda.utils import InvalidInputError
 
 
@@ -118,3 +119,23 @@ def test_a_folder_in_use(eager, tmp_path):
     (tmp_path / ".lock").write_text(json.dumps(owner))
     with pytest.raises(InvalidInputError, match=f"process {os.getppid()} on host"):
         search_in(tmp_path)
+
+
+def test_finished_stage_of_a_model_that_was_measured_meanwhile(tmp_path):
+    """Its weights come with the optimizer of the stage, whatever compiled the model."""
+    data = np.ones((4, 3), "float32"), np.ones((4, 2), "float32")
+
+    def stage_of(model):
+        stage = StageFolder(tmp_path / "stage", {"epochs": 1})
+        schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+        train_stage(stage, model, data, 1, keras.optimizers.SGD(schedule, 0.9), "mse",
+                    [], verbose=0)  # fmt: skip
+        return model
+
+    trained = stage_of(model_of())
+    again = model_of()
+    again.compile(loss="mse", metrics=["accuracy"])
+    again.evaluate(*data, verbose=0)
+    assert stage_of(again).optimizer.iterations == 1
+    for one, other in zip(again.weights, trained.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
