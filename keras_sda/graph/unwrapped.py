@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_sda.graph.as_functional import as_functional
+from keras_sda.graph.model_scope import model_scope
 from keras_sda.utils import InvalidInputError
 
 # `call` is not among them: `as_functional` asks for it, in nested models as well.
@@ -161,6 +162,11 @@ def _input_shape(model, graph, size) -> tuple:
 
 
 def _with_scaling(graph, shape, scale, offset, policy):
+    with model_scope(graph):
+        return _scaled(graph, shape, scale, offset, policy)
+
+
+def _scaled(graph, shape, scale, offset, policy):
     old = graph.inputs[0]
     x = inputs = keras.Input(batch_shape=shape, dtype=old.dtype, name=old.name)
     if scale is not None or offset is not None:

@@ -201,6 +201,16 @@ def test_every_method_keeps_it(hub, backbone, tmp_path):
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
 
 
+def test_the_scaling_stays_under_the_strategy(hub):
+    tf = pytest.importorskip("tensorflow")
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    with strategy.scope():
+        backbone = small_backbone(hub, (16, 16, 3))
+        preprocessor = converter(hub, image_size=(16, 16), scale=1 / 255)
+        classifier = classifier_of(hub, backbone, preprocessor)
+    assert unwrapped(classifier).distribute_strategy is strategy
+
+
 def test_a_task_without_preprocessor_goes_through(hub, backbone):
     classifier = classifier_of(hub, backbone, None)
     assert unwrapped(classifier) is classifier
