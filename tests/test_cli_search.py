@@ -84,7 +84,9 @@ def test_bad_search(capsys, model_file, tmp_path):
     message = fails(capsys, *start, "--output", model_file.parent)
     assert "holds the model to search" in message
     inputs = keras.Input((32, 32, 1))
-    keras.Model(inputs, keras.layers.Conv2D(10, 3)(inputs)).save(tmp_path / "a.keras")
+    outputs = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3)(inputs))
+    outputs = keras.layers.Dense(10, activation="softmax")(outputs)
+    keras.Model(inputs, outputs).save(tmp_path / "a.keras")
     message = fails(capsys, *start, "--model", tmp_path / "a.keras", *output)
     assert "no BatchNormalization" in message
     assert not (tmp_path / "run").exists()
