@@ -149,8 +149,10 @@ class PruningPlan:
         """Reads a plan that `save` wrote.
 
         Raises:
+            FileNotFoundError: There is no such file.
             InvalidInputError: The file cannot be read or is no plan.
         """
+        os.stat(path)  # An absent file is Python's own error.
         content = read_json(path, Any, "Make the plan again, with `make_plan`.", "path")
         if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
             raise InvalidInputError(
