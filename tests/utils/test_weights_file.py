@@ -177,7 +177,15 @@ def test_signals_at_many_moments(number, file):
     assert names(file.path.parent) == [file.path.name]
 
 
-def test_held_signals_come_afterwards():
+@pytest.fixture
+def interrupts():
+    """Tests in the background of a shell start with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_held_signals_come_afterwards(interrupts):
     done = []
     with pytest.raises(KeyboardInterrupt):
         with hold_interrupts():
