@@ -67,11 +67,11 @@ def build_classifier(
         del options["synchronized"]
     if missing:
         raise InvalidInputError(
-            f"`model` {_name(constructor)} has no option {', '.join(missing)}. "
+            f"`model` {name_of(constructor)} has no option {', '.join(missing)}. "
             "Choose an SDA network, or leave the option at its default."
         )
     inputs = keras.Input((image_size, image_size, channels), name="image")
-    known = PixelScaling.of_constructor(_name(constructor), channels)
+    known = PixelScaling.of_constructor(name_of(constructor), channels)
     # What no table has is built as a network of this package would be.
     scaling = known or PixelScaling("imagenet" if channels == 3 else "tf")
     x = scaling.as_layers(inputs)
@@ -93,7 +93,8 @@ def _accepted(constructor) -> set[str]:
     return set(parameters)
 
 
-def _name(constructor):
+def name_of(constructor: Callable[..., keras.Model]) -> str:
+    """Name of a constructor, also of one with fixed arguments."""
     while isinstance(constructor, functools.partial):
         constructor = constructor.func
     return getattr(constructor, "__name__", type(constructor).__name__)

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import keras
 from absl import logging
 
+from keras_sda.applications.pixel_scaling import PixelScaling
 from keras_sda.training.best_weights import BestWeights, copy_without_optimizer
-from keras_sda.training.build_classifier import build_classifier
+from keras_sda.training.build_classifier import build_classifier, name_of
 from keras_sda.training.coupled_sgd import CoupledSGD
 from keras_sda.training.draw_curves import draw_curves
 from keras_sda.training.epoch_backup import EpochBackup
@@ -32,6 +33,7 @@ from keras_sda.training.space_guard import SpaceGuard, check_free_space
 from keras_sda.training.train_options import TrainOptions
 from keras_sda.training.training_stream import steps_per_epoch, training_stream
 from keras_sda.utils import (
+    InvalidInputError,
     SeedPerEpoch,
     StopOnNaN,
     atomic_write,
@@ -101,7 +103,9 @@ def train_classifier(
     )
     inputs |= run_inputs(None, dataset)
     if options.resume:
-        check_same_inputs(read_run(folder), inputs, options, folder)
+        before = read_run(folder)
+        check_same_inputs(before, inputs, options, folder)
+        _check_same_scaling(before, constructor, dataset.channels, folder)
     run = _resolve(options, dataset, strategy)
     with _dtype_policy(options.mixed_precision), strategy.scope():
         keras.utils.set_random_seed(options.seed)
@@ -125,6 +129,19 @@ def train_classifier(
             results = _evaluate(model, dataset, run)
         return _write_results(
             model, dataset, run, options, strategy, folder, history, best, results
+        )
+
+
+def _check_same_scaling(before, constructor, channels, folder):
+    """Runs of earlier versions scaled the pixels of all networks as those of ours."""
+    now = PixelScaling.of_constructor(name_of(constructor), channels)
+    was = "imagenet" if channels == 3 else "tf"
+    if "inputs" not in before and now is not None and now.mode != was:
+        raise InvalidInputError(
+            f"`resume` (--resume): the run in {folder} was begun by an earlier "
+            f"version, which gave {name_of(constructor)} pixels that it does not "
+            "expect, and would go on with others. Start again with `overwrite` "
+            "(--overwrite), or in another folder."
         )
 
 

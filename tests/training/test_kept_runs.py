@@ -1,5 +1,6 @@
 """What a run has finished stays, whatever ends it; its inputs have to stay, too."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -336,3 +337,14 @@ def test_sigterm_ends_as_ctrl_c_does(capsys, monkeypatch):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("keras-sda: error: terminated") and "--resume" in line
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_run_that_scaled_pixels_otherwise_does_not_go_on(tmp_path):
+    """Earlier versions scaled the pixels of EfficientNet twice."""
+    options = TrainOptions(model="EfficientNetB0", output=str(tmp_path))
+    stored = {"command": "train", **dataclasses.asdict(options)}
+    (tmp_path / "options.json").write_text(json.dumps(stored))
+    options = dataclasses.replace(options, resume=True)
+    with pytest.raises(InvalidInputError, match="earlier version.*--overwrite"):
+        train_classifier(options, log=print)
+    assert [path.name for path in tmp_path.iterdir()] == ["options.json"]
