@@ -10,6 +10,7 @@ from keras_sda.training.image_dataset import ImageDataset
 from keras_sda.training.image_split import ImageSplit
 from keras_sda.training.load_image_folder import load_image_folder
 from keras_sda.training.load_tfds import load_tfds
+from keras_sda.training.run_options import check_dataset_name
 from keras_sda.utils import InvalidInputError
 
 
@@ -52,12 +53,7 @@ def load_image_dataset(
     >>> load_image_dataset("digits", max_train_examples=100).num_train
     100
     """
-    if not isinstance(name, (str, os.PathLike)) or not os.fspath(name).strip():
-        raise InvalidInputError(
-            f"`dataset` must not be empty. Received: dataset={name!r}. Give digits, a "
-            "TensorFlow Datasets name such as cifar10, or a folder with one sub-folder "
-            "of images per class ('.' is the current one)."
-        )
+    check_dataset_name(name)
     name = os.fspath(name)
     if "\0" in name:
         raise InvalidInputError(f"`dataset` holds a zero byte: {name!r}.")

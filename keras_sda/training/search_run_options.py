@@ -8,7 +8,7 @@ from keras_sda.graph.find_head import ACTIVATIONS
 from keras_sda.search import SEARCH_RECIPES
 from keras_sda.training.device_options import DeviceOptions
 from keras_sda.training.recipes import RECIPES
-from keras_sda.training.run_options import option
+from keras_sda.training.run_options import check_dataset_name, option
 from keras_sda.utils import InvalidInputError
 
 
@@ -137,8 +137,7 @@ class SearchOptions(DeviceOptions):
                 "CIFARResNet20, or with a .keras file."
             )
         super().__post_init__()
-        if not self.dataset:
-            raise InvalidInputError("`dataset` must not be empty.")
+        check_dataset_name(self.dataset)
         if (self.lambda_arch is None) == (self.target_macs is None):
             received = "neither" if self.lambda_arch is None else "both"
             raise InvalidInputError(

@@ -4,8 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from keras_sda.training.device_options import DeviceOptions
-from keras_sda.training.run_options import option
-from keras_sda.utils import InvalidInputError
+from keras_sda.training.run_options import check_dataset_name, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,5 +97,4 @@ class TrainOptions(DeviceOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        if not self.dataset:
-            raise InvalidInputError("`dataset` must not be empty.")
+        check_dataset_name(self.dataset)

@@ -70,6 +70,7 @@ def test_mapping_with_unknown_name():
         ({"virtual_devices": -2}, "`virtual_devices` must be 0"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"output": ""}, "`output` must not be empty"),
+        ({"dataset": " "}, "`dataset` must not be empty. Received.*Give digits"),
     ],
 )
 def test_bad_values(options, message):
