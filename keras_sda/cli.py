@@ -1,11 +1,8 @@
 """The command line `keras-sda`."""
 
 import argparse
-import contextlib
 import json
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 
 from keras_sda.cli_group import add_group_command
@@ -13,6 +10,7 @@ from keras_sda.cli_list import add_list_command
 from keras_sda.cli_pruning import add_pruning_commands
 from keras_sda.cli_search import add_search_command
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.hold_interrupts import Terminated, sigterm_interrupts
 from keras_sda.version import __version__
 
 _USER_ERROR = 2
@@ -40,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        with _sigterm_interrupts():
+        with sigterm_interrupts():
             options.run(options)
-    except _Terminated:
+    except Terminated:
         _error("terminated. An interrupted training goes on with --resume.")
         return _TERMINATED
     except KeyboardInterrupt:
@@ -56,30 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _error(_message(error))
         return _USER_ERROR
     return 0
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a run as Ctrl-C does."""
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts():
-    """Lets SIGTERM leave a run tidy, unless the caller handles it himself."""
-
-    def terminate(number, frame):
-        raise _Terminated
-
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
-        yield
-        return
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _message(error):

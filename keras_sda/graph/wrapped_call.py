@@ -41,6 +41,7 @@ class WrappedCall(ChannelCall):
         output_shapes: list[tuple],
     ):
         self.__dict__.update(vars(outer))
+        self.__dict__.pop("settings", None)  # cached, of a wrapper in a wrapper
         self.layer = layer
         self.args = tuple(keras.KerasTensor(shape) for shape in input_shapes)
         self.kwargs = {}

@@ -37,6 +37,8 @@ def inner_dense(units: int, input_size: int, name: str, **kwargs: Any):
 
 
 class Dense(keras.layers.Dense):
+    """A dense layer that quantization and LoRA pass over."""
+
     # The name of the class is part of the paths in weight files, where layers stand in
     # lists.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 
 def is_number(value):
+    """Whether a value is a single number; True and False are none."""
     return isinstance(value, (numbers.Real, np.bool_)) and not isinstance(value, bool)
 
 
@@ -43,6 +44,7 @@ def leaves(value):
 
 
 def shape_of(value):
+    """Shape of an array or a list of numbers; None where nobody knows it."""
     if is_numbers(value):
         found = []
         while isinstance(value, (list, tuple)):
@@ -68,6 +70,7 @@ def suits(shape, wanted):
 
 
 def to_array(value):
+    """A NumPy array of a tensor, array or list of numbers, else TypeError."""
     if not isinstance(value, np.ndarray):
         if keras.ops.is_tensor(value):
             value = keras.ops.convert_to_numpy(value)

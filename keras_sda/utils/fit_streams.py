@@ -30,6 +30,8 @@ class ConvertedBatches(keras.utils.PyDataset):
 
 
 class ListedBatches(keras.utils.PyDataset):
+    """A list of batches, in their order."""
+
     def __init__(self, batches):
         super().__init__()
         self._batches = batches
@@ -51,6 +53,7 @@ def generate_batches(stream, convert, endless):
 
 
 def weighted_tf_data(stream, class_weight, classes):
+    """A tf.data stream whose samples weigh as their classes do."""
     if class_weight is None:
         return stream
     import tensorflow as tf

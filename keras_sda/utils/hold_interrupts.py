@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM wait until a short piece of work is done."""
+"""Ctrl-C and SIGTERM: alike in what they do, and held during short pieces of work."""
 
 import contextlib
 import signal
@@ -38,3 +38,27 @@ def hold_interrupts() -> Iterator[None]:
             signal.signal(number, handler)
         for number in received[:1]:
             signal.raise_signal(number)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a run as Ctrl-C does."""
+
+
+@contextlib.contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Lets SIGTERM leave a run tidy, unless the caller handles it himself."""
+
+    def terminate(number, frame):
+        raise Terminated
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

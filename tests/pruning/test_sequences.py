@@ -17,7 +17,7 @@ EXPORTED = ("lstm", "time_distributed", "rearranged", "multi_head_attention")
 # Small relatives of those that run always.
 LARGE = (
     "simple_rnn recurrent_shared bidirectional_merges bidirectional_states "
-    "bidirectional_convolutional_lstm time_distributed_sequences"
+    "bidirectional_convolutional_lstm"
 ).split()
 
 
