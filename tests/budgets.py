@@ -3,7 +3,8 @@
 The budgets are for `make test` on a slow machine: two cores of an old server with
 AVX2, where all rooms together must fit 25 minutes with two workers, which are
 3000 seconds of tests. A fast machine needs a third of that. A room over its budget
-is named and nothing fails: a busy machine is no fault of a test.
+is named and nothing fails: a busy machine is no fault of a test. The shares of the
+rooms are estimates from runs beside other work.
 """
 
 import pathlib
