@@ -70,7 +70,7 @@ from keras_sda.training import (
 )
 from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.utils import InvalidInputError, atomic_write
-from keras_sda.utils.csv_rows import read_rows, write_rows
+from keras_sda.utils.files.csv_rows import read_rows, write_rows
 
 flags.DEFINE_enum(
     "recipe", "resnet56_cifar", sorted(PUBLISHED_SEARCHES), "Published search."

@@ -78,7 +78,7 @@ from keras_sda.training import (
 from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.evaluate_classifier import check_classifier
 from keras_sda.utils import InvalidInputError, atomic_write, load_model
-from keras_sda.utils.csv_rows import read_rows, write_rows
+from keras_sda.utils.files.csv_rows import read_rows, write_rows
 
 flags.DEFINE_enum(
     "recipe", "densenet121_cifar10", sorted(GROUPING_RECIPES), "Published grouping."

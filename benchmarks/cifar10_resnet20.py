@@ -14,7 +14,7 @@ import pathlib
 from absl import logging
 
 from keras_sda.training import TrainOptions, train_classifier
-from keras_sda.utils.csv_rows import write_rows
+from keras_sda.utils.files.csv_rows import write_rows
 
 RESULT = pathlib.Path(__file__).parent / "results" / "cifar10_resnet20.csv"
 

@@ -41,7 +41,7 @@ from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.training.make_schedule import make_schedule
 from keras_sda.training.training_stream import steps_per_epoch
 from keras_sda.utils import atomic_write
-from keras_sda.utils.csv_rows import read_rows, write_rows
+from keras_sda.utils.files.csv_rows import read_rows, write_rows
 
 RESULT = pathlib.Path(__file__).parent / "results" / "depth_attention_fine_tuning.csv"
 BATCH_SIZE = 64

@@ -15,7 +15,7 @@ import time
 import keras
 
 from keras_sda.analysis import profile
-from keras_sda.utils.csv_rows import write_rows
+from keras_sda.utils.files.csv_rows import write_rows
 
 RESULT = pathlib.Path(__file__).parent / "results" / "profile_keras_applications.csv"
 

@@ -21,7 +21,7 @@ from keras_sda.graph import ChannelGraph
 from keras_sda.pruning.model_cost import ModelCost
 from keras_sda.pruning.select_channels import select_channels
 from keras_sda.utils import InvalidInputError, atomic_write
-from keras_sda.utils.csv_rows import write_rows
+from keras_sda.utils.files.csv_rows import write_rows
 from keras_sda.version import __version__
 
 RESULT = pathlib.Path(__file__).parent / "results" / "prunable_share.csv"

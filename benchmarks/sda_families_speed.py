@@ -29,7 +29,7 @@ from keras_sda.analysis import profile
 from keras_sda.analysis.inference_step import InferenceStep, device_name, versions
 from keras_sda.applications import get_model
 from keras_sda.utils import InvalidInputError
-from keras_sda.utils.csv_rows import read_rows
+from keras_sda.utils.files.csv_rows import read_rows
 
 RESULT = pathlib.Path(__file__).parent / "results" / "sda_families_speed.csv"
 FAMILIES = (

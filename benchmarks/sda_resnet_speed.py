@@ -25,7 +25,7 @@ from keras_sda.analysis.inference_step import device_name, versions
 from keras_sda.applications import SDAResNet50, SDAResNet86
 from keras_sda.export import fold_batch_normalization, separate_shared_relus
 from keras_sda.layers import GroupedConv2D
-from keras_sda.utils.csv_rows import read_rows, write_rows
+from keras_sda.utils.files.csv_rows import read_rows, write_rows
 
 RESULT = pathlib.Path(__file__).parent / "results" / "sda_resnet_speed.csv"
 KEY = ("kind", "device", "backend", "dtype", "batch_size", "image_size")

@@ -344,7 +344,7 @@ def _profile(options):
     from keras_sda.analysis import measure_latency, profile
     from keras_sda.applications import get_model
     from keras_sda.utils import load_model
-    from keras_sda.utils.load_model import is_model_file
+    from keras_sda.utils.files.load_model import is_model_file
 
     name, shape = options.model, options.input_shape
     if is_model_file(name):

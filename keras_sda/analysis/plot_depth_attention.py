@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_sda.analysis.depth_attention_table import depth_attention_table
 from keras_sda.utils import InvalidInputError, atomic_write
-from keras_sda.utils.csv_rows import write_rows
+from keras_sda.utils.files.csv_rows import write_rows
 
 
 def plot_depth_attention(

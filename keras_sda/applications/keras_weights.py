@@ -8,9 +8,9 @@ import keras
 from keras_sda.applications.network_signature import NetworkSignature
 from keras_sda.applications.weights_mismatch import check_kinds, check_weights_match
 from keras_sda.utils import InvalidInputError
-from keras_sda.utils.check_keras_file import open_weights
-from keras_sda.utils.load_model import check_values
-from keras_sda.utils.stored_shapes import stored_shapes
+from keras_sda.utils.files.check_keras_file import open_weights
+from keras_sda.utils.files.load_model import check_values
+from keras_sda.utils.files.stored_shapes import stored_shapes
 
 
 def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:

@@ -15,8 +15,8 @@ from keras_sda.grouping.importance_vectors import importance_vectors
 from keras_sda.grouping.published_counts import published_counts
 from keras_sda.layers.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
-from keras_sda.utils.csv_rows import csv_text
-from keras_sda.utils.report_files import markdown_table, read_report, write_report
+from keras_sda.utils.files.csv_rows import csv_text
+from keras_sda.utils.files.report_files import markdown_table, read_report, write_report
 
 _FORMAT = "keras_sda grouping report, version 1"
 

@@ -10,8 +10,8 @@ import keras
 
 from keras_sda.grouping.grouping_report import GroupingReport
 from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
-from keras_sda.utils.atomic_write import is_temporary
-from keras_sda.utils.read_json import read_json
+from keras_sda.utils.files.atomic_write import is_temporary
+from keras_sda.utils.files.read_json import read_json
 
 
 class StepFolder:

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_sda.graph import ChannelGraph
 from keras_sda.utils import InvalidInputError, atomic_write
-from keras_sda.utils.read_json import checked, read_json
+from keras_sda.utils.files.read_json import checked, read_json
 
 _FORMAT = "keras_sda pruning plan, version 1"
 _EXPECTED = {"macs_before", "macs", "params_before", "params"}

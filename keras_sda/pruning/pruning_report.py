@@ -13,8 +13,8 @@ from keras_sda.analysis import LatencyComparison, compare_latency, profile
 from keras_sda.graph import frozen_note, swapped_bias_note
 from keras_sda.pruning.draw_channels import draw_channels
 from keras_sda.pruning.layer_timer import LayerTimer
-from keras_sda.utils.csv_rows import csv_text
-from keras_sda.utils.report_files import markdown_table, read_report, write_report
+from keras_sda.utils.files.csv_rows import csv_text
+from keras_sda.utils.files.report_files import markdown_table, read_report, write_report
 
 _FORMAT = "keras_sda pruning report, version 1"
 

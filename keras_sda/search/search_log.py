@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_sda.search.gate_cost import GateCost
 from keras_sda.search.search_callbacks import gate_values, hard_macs
-from keras_sda.utils.csv_rows import read_numbers, write_rows
+from keras_sda.utils.files.csv_rows import read_numbers, write_rows
 
 
 class SearchLog(keras.callbacks.Callback):

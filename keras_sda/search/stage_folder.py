@@ -8,8 +8,8 @@ import keras
 from absl import logging
 
 from keras_sda.utils import InvalidInputError, WeightsFile, atomic_write
-from keras_sda.utils.atomic_write import is_temporary
-from keras_sda.utils.read_json import read_json
+from keras_sda.utils.files.atomic_write import is_temporary
+from keras_sda.utils.files.read_json import read_json
 
 _FINAL = "final.weights.h5"
 

@@ -26,7 +26,7 @@ from keras_sda.training.run_inputs import check_same_inputs, run_inputs
 from keras_sda.training.run_options import RunOptions
 from keras_sda.training.space_guard import check_free_space
 from keras_sda.utils import atomic_write, save_model
-from keras_sda.utils.csv_rows import write_rows
+from keras_sda.utils.files.csv_rows import write_rows
 
 
 class CompressionRun:

@@ -30,8 +30,8 @@ from keras_sda.training.history_file import read_history
 from keras_sda.training.open_classifier import open_classifier
 from keras_sda.training.recipes import RECIPES, default_recipe
 from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
-from keras_sda.utils.load_model import is_model_file
-from keras_sda.utils.read_json import read_json
+from keras_sda.utils.files.load_model import is_model_file
+from keras_sda.utils.files.read_json import read_json
 
 _WEIGHTS = "weights"
 # As published: twenty local epochs where the last training has ninety.

@@ -6,7 +6,7 @@ import time
 
 import keras
 
-from keras_sda.utils.csv_rows import read_numbers, write_rows
+from keras_sda.utils.files.csv_rows import read_numbers, write_rows
 
 
 class HistoryFile(keras.callbacks.Callback):

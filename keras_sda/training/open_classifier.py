@@ -7,7 +7,7 @@ from keras_sda.training.evaluate_classifier import check_classifier
 from keras_sda.training.image_dataset import ImageDataset
 from keras_sda.training.make_strategy import Strategy
 from keras_sda.utils import InvalidInputError, load_model
-from keras_sda.utils.load_model import is_model_file
+from keras_sda.utils.files.load_model import is_model_file
 
 
 def open_classifier(

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from keras_sda.training.run_inputs import check_inputs_outside, check_same_inputs
 from keras_sda.training.run_options import RunOptions
 from keras_sda.utils import InvalidInputError, atomic_write, folder_lock
-from keras_sda.utils.atomic_write import is_temporary
-from keras_sda.utils.folder_lock import LOCK_NAME, check_not_locked
-from keras_sda.utils.read_json import read_json
+from keras_sda.utils.files.atomic_write import is_temporary
+from keras_sda.utils.files.folder_lock import LOCK_NAME, check_not_locked
+from keras_sda.utils.files.read_json import read_json
 
 # May differ between a run and its continuation: the data may have moved (it is up to
 # the user that it is the same), and `strict` can only stop a run, not change it.

@@ -17,7 +17,7 @@ from keras_sda.training.prune_options import PruneOptions
 from keras_sda.training.recipes import RECIPES, default_recipe
 from keras_sda.training.training_stream import training_stream
 from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
-from keras_sda.utils.read_json import read_json
+from keras_sda.utils.files.read_json import read_json
 
 # What is known of a step, where there is a dataset and where it was trained.
 _STEP = {

@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from keras_sda.utils import InvalidInputError
-from keras_sda.utils.read_json import checked, read_json
+from keras_sda.utils.files.read_json import checked, read_json
 
 _SIZES = ("params_before", "params", "macs_before", "macs")
 # What the command line shows of a run, by command.

@@ -9,7 +9,7 @@ import keras
 from absl import logging
 
 from keras_sda.utils import InvalidInputError, WeightsFile, atomic_write
-from keras_sda.utils.atomic_write import is_temporary
+from keras_sda.utils.files.atomic_write import is_temporary
 
 LATEST = "latest.weights.h5"
 PREVIOUS = f"{LATEST}.bkp"

@@ -11,7 +11,7 @@ from keras_sda.training.output_folder import read_run
 from keras_sda.training.run_options import RunOptions
 from keras_sda.training.train_options import TrainOptions
 from keras_sda.utils import InvalidInputError
-from keras_sda.utils.read_json import checked
+from keras_sda.utils.files.read_json import checked
 
 Options = TypeVar("Options", bound=RunOptions)
 

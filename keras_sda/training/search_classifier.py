@@ -22,8 +22,8 @@ from keras_sda.training.search_run_options import SearchOptions
 from keras_sda.training.space_guard import SpaceGuard
 from keras_sda.training.training_stream import steps_per_epoch, training_stream
 from keras_sda.utils import save_model
-from keras_sda.utils.csv_rows import write_rows
-from keras_sda.utils.load_model import is_model_file
+from keras_sda.utils.files.csv_rows import write_rows
+from keras_sda.utils.files.load_model import is_model_file
 
 _TITLES = {
     "weights": "weights",

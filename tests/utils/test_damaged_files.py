@@ -20,7 +20,7 @@ from keras_sda.training.history_file import HistoryFile, read_history
 from keras_sda.training.output_folder import read_run
 from keras_sda.training.read_metrics import read_metrics
 from keras_sda.utils import InvalidInputError
-from keras_sda.utils.csv_rows import read_numbers, write_rows
+from keras_sda.utils.files.csv_rows import read_numbers, write_rows
 
 VALUES = [None, "text", [1], {"a": {"b": []}}, -1, 0.5, True, 10**400, float("nan")]
 SIZES = {"params_before": 9, "params": 5, "macs_before": 90, "macs": 50}

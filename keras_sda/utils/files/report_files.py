@@ -5,9 +5,9 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from keras_sda.utils.atomic_write import atomic_write
+from keras_sda.utils.files.atomic_write import atomic_write
+from keras_sda.utils.files.read_json import checked, parse_json
 from keras_sda.utils.invalid_input_error import InvalidInputError
-from keras_sda.utils.read_json import checked, parse_json
 
 
 def write_report(report: Any, folder: str | os.PathLike, name: str = "report") -> None:
@@ -100,7 +100,7 @@ def markdown_table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list
 
     Example:
 
-    >>> from keras_sda.utils.report_files import markdown_table
+    >>> from keras_sda.utils.files.report_files import markdown_table
     >>> markdown_table(["a", "b"], [[1, 2]])
     ['| a | b |', '| --- | --- |', '| 1 | 2 |']
     """

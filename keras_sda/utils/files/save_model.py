@@ -5,7 +5,7 @@ import os
 
 import keras
 
-from keras_sda.utils.atomic_write import atomic_write
+from keras_sda.utils.files.atomic_write import atomic_write
 from keras_sda.utils.hold_interrupts import hold_interrupts
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from keras_sda.utils import InvalidInputError, WeightsFile, load_model, save_model
-from keras_sda.utils import weights_file as module
-from keras_sda.utils.atomic_write import atomic_write, is_temporary
+from keras_sda.utils.files import weights_file as module
+from keras_sda.utils.files.atomic_write import atomic_write, is_temporary
 from keras_sda.utils.hold_interrupts import hold_interrupts
 
 

@@ -7,9 +7,9 @@ import zipfile
 import keras
 import numpy as np
 
-from keras_sda.utils.check_keras_file import MODEL_SUFFIXES, check_keras_file
+from keras_sda.utils.files.check_keras_file import MODEL_SUFFIXES, check_keras_file
+from keras_sda.utils.files.read_json import parse_json
 from keras_sda.utils.invalid_input_error import InvalidInputError
-from keras_sda.utils.read_json import parse_json
 
 _CONVERT = (
     "Convert it with the Keras that wrote it: load it there, `model.save('model.h5')`, "
@@ -70,7 +70,7 @@ def is_model_file(model: str) -> bool:
 
     Example:
 
-    >>> from keras_sda.utils.load_model import is_model_file
+    >>> from keras_sda.utils.files.load_model import is_model_file
     >>> is_model_file("model.h5"), is_model_file("SDAResNet50")
     (True, False)
     """

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.utils.atomic_write import atomic_write
+from keras_sda.utils.files.atomic_write import atomic_write
+from keras_sda.utils.files.save_model import NamedBytes
 from keras_sda.utils.hold_interrupts import hold_interrupts
 from keras_sda.utils.invalid_input_error import InvalidInputError
-from keras_sda.utils.save_model import NamedBytes
 
 # Beside the variables, where Keras does not look.
 _EPOCH = "keras_sda_epoch"

@@ -41,7 +41,7 @@ def read_json(
     Example:
 
     >>> import pathlib, tempfile
-    >>> from keras_sda.utils.read_json import read_json
+    >>> from keras_sda.utils.files.read_json import read_json
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "metrics.json"
     >>> _ = path.write_text('{"accuracy": 0.5}')
     >>> read_json(path, dict[str, float], "Train again.")
@@ -93,7 +93,7 @@ def checked(value: Any, kind: Any, where: str = "") -> Any:
 
     Example:
 
-    >>> from keras_sda.utils.read_json import checked
+    >>> from keras_sda.utils.files.read_json import checked
     >>> checked([1, 2], tuple[float, ...])
     (1.0, 2.0)
     """

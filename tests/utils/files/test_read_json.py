@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from keras_sda.utils import InvalidInputError
-from keras_sda.utils.read_json import checked, parse_json, read_json
+from keras_sda.utils.files.read_json import checked, parse_json, read_json
 
 
 @dataclasses.dataclass

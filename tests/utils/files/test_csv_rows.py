@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_sda.utils.csv_rows import read_rows, write_rows
+from keras_sda.utils.files.csv_rows import read_rows, write_rows
 
 
 def test_rows_and_their_columns(tmp_path):

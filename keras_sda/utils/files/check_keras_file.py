@@ -8,9 +8,9 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from keras_sda.utils.files.read_json import parse_json
+from keras_sda.utils.files.stored_shapes import memory_bytes, stored_shapes
 from keras_sda.utils.invalid_input_error import InvalidInputError
-from keras_sda.utils.read_json import parse_json
-from keras_sda.utils.stored_shapes import memory_bytes, stored_shapes
 
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 
@@ -43,7 +43,7 @@ def check_keras_file(path: str | os.PathLike) -> str | None:
     Example:
 
     >>> import keras, tempfile
-    >>> from keras_sda.utils.check_keras_file import check_keras_file
+    >>> from keras_sda.utils.files.check_keras_file import check_keras_file
     >>> path = tempfile.mkdtemp() + "/model.keras"
     >>> keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(path)
     >>> check_keras_file(path) == keras.__version__

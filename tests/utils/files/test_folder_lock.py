@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from keras_sda.utils import InvalidInputError, folder_lock
-from keras_sda.utils.folder_lock import LOCK_NAME, check_not_locked
+from keras_sda.utils.files.folder_lock import LOCK_NAME, check_not_locked
 
 HOST = socket.gethostname()
 

@@ -30,7 +30,7 @@ def stored_shapes(file, name: str) -> dict:
     Example:
 
     >>> import h5py, tempfile
-    >>> from keras_sda.utils.stored_shapes import stored_shapes
+    >>> from keras_sda.utils.files.stored_shapes import stored_shapes
     >>> with h5py.File(tempfile.mkdtemp() + "/a.h5", "w") as file:
     ...     _ = file.create_dataset("kernel", (2, 3))
     ...     [array.shape for array in stored_shapes(file, "a.h5").values()]

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_sda.utils.atomic_write import atomic_write
+from keras_sda.utils.files.atomic_write import atomic_write
 from keras_sda.utils.invalid_input_error import InvalidInputError
 
 
@@ -25,7 +25,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> No
     Example:
 
     >>> import pathlib, tempfile
-    >>> from keras_sda.utils.csv_rows import read_rows, write_rows
+    >>> from keras_sda.utils.files.csv_rows import read_rows, write_rows
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "results.csv"
     >>> write_rows([{"rate": 0.5}, {"rate": 0.7, "accuracy": 0.9}], path)
     >>> read_rows(path)
@@ -79,7 +79,7 @@ def read_numbers(
     Example:
 
     >>> import pathlib, tempfile
-    >>> from keras_sda.utils.csv_rows import read_numbers, write_rows
+    >>> from keras_sda.utils.files.csv_rows import read_numbers, write_rows
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "history.csv"
     >>> write_rows([{"epoch": 1, "loss": 0.5}], path)
     >>> read_numbers(path)
