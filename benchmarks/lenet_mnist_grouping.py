@@ -30,7 +30,7 @@ from keras_sda.analysis import profile
 from keras_sda.analysis.inference_step import device_name, versions
 from keras_sda.applications import LeNet
 from keras_sda.grouping import GroupingReport, pack, self_group
-from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.training import (
     RECIPES,
     TrainOptions,

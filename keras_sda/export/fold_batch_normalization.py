@@ -11,9 +11,9 @@ from keras_sda.graph import (
     unwrapped,
 )
 from keras_sda.graph.consumers import consumers
-from keras_sda.layers.grouped_conv2d import GroupedConv2D
-from keras_sda.layers.packed_conv2d import PackedConv2D
-from keras_sda.layers.packed_dense import PackedDense
+from keras_sda.layers.compression.packed_conv2d import PackedConv2D
+from keras_sda.layers.compression.packed_dense import PackedDense
+from keras_sda.layers.convolution.grouped_conv2d import GroupedConv2D
 
 _CONVOLUTIONS = (
     keras.layers.Conv1D,

@@ -4,9 +4,9 @@ import numpy as np
 
 from keras_sda.graph.channel_call import CARRIES, ChannelCall
 from keras_sda.graph.channels import Channels
-from keras_sda.layers.gather_channels import GatherChannels
-from keras_sda.layers.scaled_sigmoid_gate import ScaledSigmoidGate
-from keras_sda.layers.scatter_channels import ScatterChannels
+from keras_sda.layers.compression.gather_channels import GatherChannels
+from keras_sda.layers.compression.scaled_sigmoid_gate import ScaledSigmoidGate
+from keras_sda.layers.compression.scatter_channels import ScatterChannels
 
 
 def gate(call: ChannelCall) -> Channels:

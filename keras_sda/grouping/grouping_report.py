@@ -13,7 +13,7 @@ from keras_sda.analysis import profile
 from keras_sda.graph import layer_calls
 from keras_sda.grouping.importance_vectors import importance_vectors
 from keras_sda.grouping.published_counts import published_counts
-from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.files.csv_rows import csv_text
 from keras_sda.utils.files.report_files import markdown_table, read_report, write_report

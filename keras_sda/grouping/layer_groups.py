@@ -10,7 +10,7 @@ from keras_sda.grouping.balanced_groups import balanced_groups
 from keras_sda.grouping.cluster_filters import cluster_filters
 from keras_sda.grouping.group_mask import group_mask
 from keras_sda.grouping.importance_vectors import importance_vectors
-from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_sda.graph import ChannelGraph, permute_channels
 from keras_sda.grouping.filter_lists import filter_lists
-from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.layers.compression.self_grouped import SelfGrouped
 
 # What a reader of overlapping lists gains from an order is little.
 _OVERLAPPING = 0.1

@@ -25,7 +25,7 @@ from keras_sda.grouping.packed_forms import (
 from keras_sda.grouping.packing_report import PackedLayer, PackingReport
 from keras_sda.grouping.time_forms import FormTimer
 from keras_sda.grouping.trim_unread import trim_unread
-from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
 
 _FORMS = ("auto", "lists", "grouped", "dense")

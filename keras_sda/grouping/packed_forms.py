@@ -14,7 +14,7 @@ from keras_sda.layers import (
     PackedDense,
     SelfGroupedConv2D,
 )
-from keras_sda.layers.take_channels import shuffled_cells
+from keras_sda.layers.compression.take_channels import shuffled_cells
 
 _SHARED = ("name", "trainable", "dtype", "activation", "use_bias")
 _CONVOLUTION = ("kernel_size", "strides", "padding", "data_format", "dilation_rate")

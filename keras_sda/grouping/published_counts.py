@@ -11,7 +11,7 @@ import numpy as np
 from keras_sda.analysis import count_macs
 from keras_sda.graph import layer_calls
 from keras_sda.grouping.find_groupable_layers import find_groupable_layers
-from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.layers.compression.self_grouped import SelfGrouped
 
 
 @dataclasses.dataclass(frozen=True)

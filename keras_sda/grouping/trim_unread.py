@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelGraph, remove_channels
-from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.layers.compression.self_grouped import SelfGrouped
 
 
 def trim_unread(model: keras.Model, round_to: int = 1) -> tuple[keras.Model, int]:

@@ -1,21 +1,21 @@
 """Layers: what one tensor goes through."""
 
-from keras_sda.layers.batch_normalization import batch_normalization
-from keras_sda.layers.convolutional_block_attention2d import (
+from keras_sda.layers.attention.convolutional_block_attention2d import (
     ConvolutionalBlockAttention2D,
 )
-from keras_sda.layers.gather_channels import GatherChannels
-from keras_sda.layers.grouped_conv2d import GroupedConv2D
-from keras_sda.layers.packed_conv2d import PackedConv2D
-from keras_sda.layers.packed_dense import PackedDense
-from keras_sda.layers.pyramid_split_attention2d import PyramidSplitAttention2D
-from keras_sda.layers.pyramidal_conv2d import PyramidalConv2D
-from keras_sda.layers.scaled_sigmoid_gate import ScaledSigmoidGate
-from keras_sda.layers.scatter_channels import ScatterChannels
-from keras_sda.layers.selective_depth_attention import SelectiveDepthAttention
-from keras_sda.layers.self_grouped_conv2d import SelfGroupedConv2D
-from keras_sda.layers.self_grouped_dense import SelfGroupedDense
-from keras_sda.layers.squeeze_excite2d import SqueezeExcite2D
+from keras_sda.layers.attention.pyramid_split_attention2d import PyramidSplitAttention2D
+from keras_sda.layers.attention.selective_depth_attention import SelectiveDepthAttention
+from keras_sda.layers.attention.squeeze_excite2d import SqueezeExcite2D
+from keras_sda.layers.compression.gather_channels import GatherChannels
+from keras_sda.layers.compression.packed_conv2d import PackedConv2D
+from keras_sda.layers.compression.packed_dense import PackedDense
+from keras_sda.layers.compression.scaled_sigmoid_gate import ScaledSigmoidGate
+from keras_sda.layers.compression.scatter_channels import ScatterChannels
+from keras_sda.layers.compression.self_grouped_conv2d import SelfGroupedConv2D
+from keras_sda.layers.compression.self_grouped_dense import SelfGroupedDense
+from keras_sda.layers.convolution.batch_normalization import batch_normalization
+from keras_sda.layers.convolution.grouped_conv2d import GroupedConv2D
+from keras_sda.layers.convolution.pyramidal_conv2d import PyramidalConv2D
 
 __all__ = [
     "ConvolutionalBlockAttention2D",

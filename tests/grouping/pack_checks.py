@@ -18,7 +18,7 @@ from keras_sda.analysis import profile
 from keras_sda.export import fold_batch_normalization
 from keras_sda.graph import ChannelGraph
 from keras_sda.grouping import GroupingReport, pack, self_group
-from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.layers.compression.self_grouped import SelfGrouped
 
 FORMS = ("lists", "grouped", "dense", "auto")
 _NAMES = ("dense", "grouped", "lists", "lists_8", "lists_4", "lists_2")

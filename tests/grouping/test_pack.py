@@ -30,7 +30,7 @@ from keras_sda.layers import (
     PackedDense,
     SelfGroupedConv2D,
 )
-from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
 
 layers = keras.layers

@@ -16,7 +16,7 @@ from keras_sda.grouping import (
     published_counts,
     self_group,
 )
-from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
 
 layers = keras.layers

@@ -15,7 +15,7 @@ from keras_sda.layers import (
     PackedDense,
     SelfGroupedConv2D,
 )
-from keras_sda.layers.add_bias import add_bias
+from keras_sda.layers.convolution.add_bias import add_bias
 from keras_sda.pruning import prune
 from keras_sda.search import add_channel_gates, channel_gates, derive
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_sda.layers import GatherChannels
-from keras_sda.layers.take_channels import take_channels
+from keras_sda.layers.compression.take_channels import take_channels
 
 
 def shuffle(a, b, n):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from keras_sda.layers.inner_dense import inner_dense
-from keras_sda.layers.pyramidal_conv2d import PyramidalConv2D
+from keras_sda.layers.attention.inner_dense import inner_dense
+from keras_sda.layers.convolution.pyramidal_conv2d import PyramidalConv2D
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.check_arguments import check_arguments
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sda.layers.take_channels import take_channels
+from keras_sda.layers.compression.take_channels import take_channels
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.check_arguments import check_arguments
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_sda.layers.scatter_channels import check_places
-from keras_sda.layers.take_channels import take_channels
+from keras_sda.layers.compression.scatter_channels import check_places
+from keras_sda.layers.compression.take_channels import take_channels
 from keras_sda.utils import InvalidInputError
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
-from keras_sda.layers.add_bias import add_bias
-from keras_sda.layers.take_channels import take_channels
+from keras_sda.layers.compression.take_channels import take_channels
+from keras_sda.layers.convolution.add_bias import add_bias
 from keras_sda.utils import InvalidInputError
 
 
@@ -28,7 +28,7 @@ class PackedGroups:
 
     Example:
 
-    >>> from keras_sda.layers.packed_groups import PackedGroups
+    >>> from keras_sda.layers.compression.packed_groups import PackedGroups
     >>> groups = PackedGroups()
     >>> groups.set_lists([[0, 1], [1, 2]], [3, 1], None)
     >>> groups.num_filters

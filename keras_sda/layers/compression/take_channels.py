@@ -47,7 +47,7 @@ def shuffled_cells(indices: Sequence[int]) -> tuple[int, int, int] | None:
 
     Example:
 
-    >>> from keras_sda.layers.take_channels import shuffled_cells
+    >>> from keras_sda.layers.compression.take_channels import shuffled_cells
     >>> shuffled_cells([0, 1, 4, 5, 2, 3, 6, 7])
     (2, 2, 2)
     """

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sda.layers.batch_normalization import batch_normalization
-from keras_sda.layers.inner_dense import inner_dense
+from keras_sda.layers.attention.inner_dense import inner_dense
+from keras_sda.layers.convolution.batch_normalization import batch_normalization
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.check_arguments import check_arguments
 

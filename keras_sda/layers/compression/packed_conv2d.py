@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_sda.layers.packed_groups import PackedGroups
+from keras_sda.layers.compression.packed_groups import PackedGroups
 from keras_sda.utils import InvalidInputError
 
 

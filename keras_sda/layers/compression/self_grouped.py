@@ -22,7 +22,7 @@ class SelfGrouped:
     Example:
 
     >>> from keras_sda.layers import SelfGroupedDense
-    >>> from keras_sda.layers.self_grouped import SelfGrouped
+    >>> from keras_sda.layers.compression.self_grouped import SelfGrouped
     >>> isinstance(SelfGroupedDense(4), SelfGrouped)
     True
     """

@@ -6,7 +6,7 @@ import functools
 import keras
 from keras import ops
 
-from keras_sda.layers.add_bias import add_bias
+from keras_sda.layers.convolution.add_bias import add_bias
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.check_arguments import check_arguments
 

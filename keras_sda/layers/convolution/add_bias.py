@@ -23,7 +23,7 @@ def add_bias(inputs: Any, bias: Any, axis: int) -> Any:
     Example:
 
     >>> from keras import ops
-    >>> from keras_sda.layers.add_bias import add_bias
+    >>> from keras_sda.layers.convolution.add_bias import add_bias
     >>> y = add_bias(ops.zeros((1, 2, 2)), ops.array([1.0, 2.0]), axis=1)
     >>> ops.convert_to_numpy(y)[0].tolist()
     [[1.0, 1.0], [2.0, 2.0]]

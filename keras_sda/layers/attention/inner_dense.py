@@ -26,7 +26,7 @@ def inner_dense(units: int, input_size: int, name: str, **kwargs: Any):
 
     Example:
 
-    >>> from keras_sda.layers.inner_dense import inner_dense
+    >>> from keras_sda.layers.attention.inner_dense import inner_dense
     >>> layer = inner_dense(4, 16, "squeeze")
     >>> tuple(layer.kernel.shape), layer.compute_dtype
     ((16, 4), 'float32')

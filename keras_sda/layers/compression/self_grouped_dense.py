@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_sda.layers.self_grouped import SelfGrouped
+from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.check_arguments import check_arguments
 

@@ -107,7 +107,7 @@ def test_falls_back_without_onednn(run_python):
     code = """
 import numpy as np, keras
 from keras_sda.layers import GroupedConv2D
-from keras_sda.layers.grouped_conv2d import _native_is_right
+from keras_sda.layers.convolution.grouped_conv2d import _native_is_right
 model = keras.Sequential([keras.Input((8, 8, 8)),
     GroupedConv2D(16, 3, groups=4, activation="relu")])
 model.compile("sgd", "mse")

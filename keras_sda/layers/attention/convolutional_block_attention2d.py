@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_sda.layers.inner_dense import inner_dense
+from keras_sda.layers.attention.inner_dense import inner_dense
 from keras_sda.utils.check_arguments import check_arguments
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from keras_sda.layers.grouped_conv2d import GroupedConv2D
+from keras_sda.layers.convolution.grouped_conv2d import GroupedConv2D
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.check_arguments import check_arguments
 

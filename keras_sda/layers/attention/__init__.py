@@ -1,0 +1,1 @@
+"""Layers that weigh channels, places or depths."""

@@ -1,0 +1,1 @@
+"""Layers which gates, grouping and packing leave behind."""
