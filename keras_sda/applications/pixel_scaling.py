@@ -9,8 +9,8 @@ import numpy as np
 from keras.applications import imagenet_utils
 
 from keras_sda.applications.presets import IMAGENET_MEAN, IMAGENET_STD
-from keras_sda.graph.as_functional import as_functional
-from keras_sda.graph.model_graph import ModelGraph
+from keras_sda.graph.model.as_functional import as_functional
+from keras_sda.graph.model.model_graph import ModelGraph
 from keras_sda.utils import InvalidInputError
 
 # Pixels from 0 to 255, in the order of the channels that it leaves (BGR).

@@ -10,7 +10,7 @@ from keras_sda.graph import (
     uncompiled,
     unwrapped,
 )
-from keras_sda.graph.consumers import consumers
+from keras_sda.graph.model.consumers import consumers
 from keras_sda.layers.compression.packed_conv2d import PackedConv2D
 from keras_sda.layers.compression.packed_dense import PackedDense
 from keras_sda.layers.convolution.grouped_conv2d import GroupedConv2D

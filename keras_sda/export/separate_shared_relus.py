@@ -3,7 +3,7 @@
 import keras
 
 from keras_sda.graph import clone_edited, uncompiled
-from keras_sda.graph.consumers import consumers
+from keras_sda.graph.model.consumers import consumers
 
 
 def separate_shared_relus(model: keras.Model) -> keras.Model:

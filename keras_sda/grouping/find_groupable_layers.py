@@ -12,7 +12,7 @@ from keras_sda.graph import (
     shortcut_convolutions,
     unwrapped,
 )
-from keras_sda.graph.made_inside import made_inside
+from keras_sda.graph.rules.made_inside import made_inside
 from keras_sda.layers import SelfGroupedConv2D, SelfGroupedDense
 from keras_sda.utils import InvalidInputError
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.graph.find_head import check_loss
+from keras_sda.graph.model.find_head import check_loss
 from keras_sda.utils import InvalidInputError
 
 

@@ -14,8 +14,8 @@ from keras_sda.graph import (
     unfolded,
     unwrapped,
 )
-from keras_sda.graph.convolutions import CONVOLUTIONS
-from keras_sda.graph.shortcut_convolutions import shortcut_convolutions
+from keras_sda.graph.model.convolutions import CONVOLUTIONS
+from keras_sda.graph.model.shortcut_convolutions import shortcut_convolutions
 from keras_sda.search.prepared_model import prepared_model
 from keras_sda.search.surgery_layers import AlignedAdd
 from keras_sda.search.zero_flow import ZeroFlow

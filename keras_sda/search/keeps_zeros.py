@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_sda.graph.pointwise_activations import is_pointwise
+from keras_sda.graph.rules.pointwise_activations import is_pointwise
 from keras_sda.layers import (
     GatherChannels,
     ScaledSigmoidGate,
@@ -116,8 +116,8 @@ def keeps_zeros(node: Any) -> str:
 
 def is_pointwise_operation(layer: Any) -> bool:
     """Whether an operation of `keras.ops` changes every value on its own."""
-    from keras_sda.graph.channel_rules import find_rule
-    from keras_sda.graph.operation_rules import pointwise
+    from keras_sda.graph.rules.channel_rules import find_rule
+    from keras_sda.graph.rules.operation_rules import pointwise
 
     return find_rule(layer) is pointwise
 

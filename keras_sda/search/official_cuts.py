@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelTrace, ModelGraph
-from keras_sda.graph.convolutions import CONVOLUTIONS
+from keras_sda.graph.model.convolutions import CONVOLUTIONS
 from keras_sda.search.keeps_zeros import keeps_zeros
 from keras_sda.search.prepared_model import CallKey, prepared_model
 from keras_sda.search.surgery_layers import AlignedAdd, FixedGate

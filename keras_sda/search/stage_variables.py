@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sda.graph.convolutions import CONVOLUTIONS
+from keras_sda.graph.model.convolutions import CONVOLUTIONS
 from keras_sda.layers import ScaledSigmoidGate
 
 

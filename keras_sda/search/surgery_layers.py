@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_sda.graph import ChannelCall, Channels, register_rule
-from keras_sda.graph.tensor_shapes import combined
+from keras_sda.graph.rules.tensor_shapes import combined
 from keras_sda.layers import GatherChannels, ScatterChannels
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from keras_sda.graph.find_head import ACTIVATIONS
+from keras_sda.graph.model.find_head import ACTIVATIONS
 from keras_sda.grouping.check_rates import check_rates
 from keras_sda.grouping.grouping_steps import SCHEMES
 from keras_sda.training.device_options import DeviceOptions

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import ClassVar
 
-from keras_sda.graph.find_head import ACTIVATIONS
+from keras_sda.graph.model.find_head import ACTIVATIONS
 from keras_sda.search import SEARCH_RECIPES
 from keras_sda.training.device_options import DeviceOptions
 from keras_sda.training.recipes import RECIPES

@@ -19,7 +19,7 @@ from pruning.zoo import TOPOLOGIES
 
 from keras_sda.analysis import macs_rules, profile, register_macs_rule
 from keras_sda.graph import ChannelGraph, inner_calls, layer_calls
-from keras_sda.graph.made_inside import num_made
+from keras_sda.graph.rules.made_inside import num_made
 from keras_sda.grouping import find_groupable_layers, self_group
 from keras_sda.pruning import PruningReport, make_plan, prune
 from keras_sda.search import add_channel_gates, find_gate_positions

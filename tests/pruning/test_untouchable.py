@@ -8,7 +8,7 @@ from pruning.surgery_checks import run_surgery_test
 from pruning.zoo import conv, head
 
 from keras_sda.graph import ChannelGraph, register_rule
-from keras_sda.graph.channel_rules import _REGISTERED
+from keras_sda.graph.rules.channel_rules import _REGISTERED
 from keras_sda.layers import ConvolutionalBlockAttention2D
 from keras_sda.pruning import make_plan, mask, shrink
 from keras_sda.utils import InvalidInputError

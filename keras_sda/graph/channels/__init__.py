@@ -1,0 +1,1 @@
+"""Units that belong together: groups of channels over a whole model."""

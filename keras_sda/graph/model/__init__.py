@@ -1,0 +1,1 @@
+"""Reading a Keras model: its calls, nodes, inputs, head and scope."""

@@ -1,0 +1,1 @@
+"""How channels pass through a layer or operation."""
