@@ -34,8 +34,8 @@ import rows
 
 from keras_sda.analysis import compare_latency, profile
 from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.data.fit.data_batches import data_batches
 from keras_sda.pruning import CRITERIA, prune
-from keras_sda.pruning.data_batches import data_batches
 from keras_sda.training import (
     RECIPES,
     TrainOptions,

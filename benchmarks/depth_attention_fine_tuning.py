@@ -27,6 +27,7 @@ import numpy as np
 from keras_sda.analysis import depth_attention
 from keras_sda.analysis.inference_step import device_name, versions
 from keras_sda.applications import SDAResNet
+from keras_sda.data.streams.training_stream import steps_per_epoch
 from keras_sda.depth import attach
 from keras_sda.training import (
     RECIPES,
@@ -39,7 +40,6 @@ from keras_sda.training import (
 )
 from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.training.make_schedule import make_schedule
-from keras_sda.training.training_stream import steps_per_epoch
 from keras_sda.utils import atomic_write
 from keras_sda.utils.files.csv_rows import read_rows, write_rows
 

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 
 from keras_sda.analysis.depth_attention_weights import DepthAttentionWeights
+from keras_sda.data.fit.array_structures import to_array
+from keras_sda.data.fit.fit_data import FitData
 from keras_sda.graph import ModelGraph, as_functional
 from keras_sda.layers import SelectiveDepthAttention
 from keras_sda.utils import InvalidInputError
-from keras_sda.utils.array_structures import to_array
-from keras_sda.utils.fit_data import FitData
 
 
 def depth_attention(

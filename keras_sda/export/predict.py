@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_sda.training.decode_image import decode_image, pixel_limit
+from keras_sda.data.images.decode_image import decode_image, pixel_limit
 from keras_sda.utils import InvalidInputError
 
 _BATCH_SIZE = 16

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 import keras
 
+from keras_sda.data.images.decode_image import decode_image
+from keras_sda.data.images.resize_images import resize_images
 from keras_sda.graph import Head
-from keras_sda.training.decode_image import decode_image
-from keras_sda.training.resize_images import resize_images
 
 # A protocol buffer, which a graph with constants is, holds at most 2 GB.
 _MAX_CONSTANT_BYTES = 1_500_000_000

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.data.fit.data_batches import data_batches
 from keras_sda.graph import ChannelGraph
 from keras_sda.pruning.criteria import l1
-from keras_sda.pruning.data_batches import data_batches
 from keras_sda.pruning.loss_gradients import loss_gradients
 from keras_sda.pruning.model_loss import ModelLoss
 from keras_sda.utils import InvalidInputError

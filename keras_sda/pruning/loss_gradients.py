@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.utils.array_structures import map_arrays
+from keras_sda.data.fit.array_structures import map_arrays
 
 
 def loss_gradients(

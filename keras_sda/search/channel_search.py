@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.graph import model_scope
 from keras_sda.search.add_channel_gates import channel_gates
 from keras_sda.search.choose_masks import choose_masks
@@ -29,7 +30,6 @@ from keras_sda.search.stage_folder import StageFolder
 from keras_sda.search.stage_variables import stage_variables
 from keras_sda.search.train_stage import train_stage
 from keras_sda.utils import InvalidInputError, folder_lock, model_digest
-from keras_sda.utils.fit_data import FitData, is_stream_function
 
 
 class ChannelSearch:

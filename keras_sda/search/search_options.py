@@ -6,12 +6,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.data.fit.array_structures import leaves, shape_of
+from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.graph import find_head
 from keras_sda.search.gate_cost import GateCost
 from keras_sda.search.round_masks import check_round_to
 from keras_sda.utils import InvalidInputError
-from keras_sda.utils.array_structures import leaves, shape_of
-from keras_sda.utils.fit_data import FitData, is_stream_function
 
 
 def check_lambda(lambda_arch: Any, target_macs: Any) -> float:

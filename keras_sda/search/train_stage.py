@@ -4,11 +4,11 @@ from typing import Any
 
 import keras
 
-from keras_sda.search.epoch_batches import EpochBatches
+from keras_sda.data.fit.epoch_batches import EpochBatches
+from keras_sda.data.fit.fit_data import FitData, is_stream_function
+from keras_sda.data.fit.fit_streams import without_none
 from keras_sda.search.stage_folder import StageFolder
 from keras_sda.utils import InvalidInputError, SeedPerEpoch, StopOnNaN
-from keras_sda.utils.fit_data import FitData, is_stream_function
-from keras_sda.utils.fit_streams import without_none
 
 _HINT = (
     "Lower the learning rate or `lambda_arch`, or use float32. What was saved after "

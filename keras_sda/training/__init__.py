@@ -1,20 +1,21 @@
 """Data, recipes and the training run itself."""
 
-from keras_sda.training.augmented_batches import AugmentedBatches
+from keras_sda.data.images.image_arrays import load_image_arrays, save_image_arrays
+from keras_sda.data.images.image_dataset import ImageDataset
+from keras_sda.data.images.load_image_dataset import load_image_dataset
+from keras_sda.data.streams.augmented_batches import AugmentedBatches
+from keras_sda.data.streams.evaluation_stream import evaluation_stream
+from keras_sda.data.streams.training_stream import training_stream
 from keras_sda.training.build_classifier import build_classifier
 from keras_sda.training.coupled_sgd import CoupledSGD
 from keras_sda.training.epoch_backup import EpochBackup
 from keras_sda.training.evaluate_classifier import evaluate_classifier
-from keras_sda.training.evaluation_stream import evaluation_stream
 from keras_sda.training.fine_tune_classifier import (
     fine_tune_classifier,
     measure_accuracy,
 )
 from keras_sda.training.group_classifier import group_classifier
 from keras_sda.training.group_options import GroupOptions
-from keras_sda.training.image_arrays import load_image_arrays, save_image_arrays
-from keras_sda.training.image_dataset import ImageDataset
-from keras_sda.training.load_image_dataset import load_image_dataset
 from keras_sda.training.make_strategy import make_strategy
 from keras_sda.training.option_parsing import add_arguments, build, define_flags
 from keras_sda.training.prune_classifier import prune_classifier
@@ -28,7 +29,6 @@ from keras_sda.training.stage_images import StageImages
 from keras_sda.training.stage_optimizer import resized_stage, stage_optimizer
 from keras_sda.training.train_classifier import train_classifier
 from keras_sda.training.train_options import TrainOptions
-from keras_sda.training.training_stream import training_stream
 
 __all__ = [
     "RECIPES",

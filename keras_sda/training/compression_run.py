@@ -10,14 +10,14 @@ import keras
 from absl import logging
 
 from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.data.images.image_dataset import ImageDataset
+from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.graph import Head, find_head
 from keras_sda.pruning import PruningReport
 from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.draw_curves import draw_curves
 from keras_sda.training.fine_tune_classifier import measure_accuracy
 from keras_sda.training.history_file import read_history
-from keras_sda.training.image_dataset import ImageDataset
-from keras_sda.training.load_image_dataset import load_image_dataset
 from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.training.make_strategy import make_strategy
 from keras_sda.training.output_folder import check_output, claim_output, read_run

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import keras
 
-from keras_sda.training.image_dataset import ImageDataset
+from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.utils import InvalidInputError
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 from absl import logging
 
+from keras_sda.data.streams.training_stream import training_stream
 from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning import PruningPlan, make_plan, prune
 from keras_sda.pruning.check_reachable import check_reachable
@@ -15,7 +16,6 @@ from keras_sda.training.evaluate_classifier import check_classifier
 from keras_sda.training.fine_tune_classifier import fine_tune_classifier
 from keras_sda.training.prune_options import PruneOptions
 from keras_sda.training.recipes import RECIPES, default_recipe
-from keras_sda.training.training_stream import training_stream
 from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
 from keras_sda.utils.files.read_json import read_json
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from keras_sda.training.image_dataset import ImageDataset
+from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.utils import InvalidInputError
 
 # Options that may name a file.

@@ -2,9 +2,9 @@
 
 import dataclasses
 
+from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.search import SEARCH_RECIPES, SearchStage
 from keras_sda.training.coupled_sgd import CoupledSGD
-from keras_sda.training.image_dataset import ImageDataset
 from keras_sda.training.recipe import Recipe
 from keras_sda.training.recipes import RECIPES, default_recipe
 from keras_sda.training.search_run_options import SearchOptions

@@ -7,11 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.training.augmented_batches import AugmentedBatches
-from keras_sda.training.evaluation_stream import evaluation_stream
-from keras_sda.training.image_dataset import ImageDataset
+from keras_sda.data.images.image_dataset import ImageDataset
+from keras_sda.data.streams.augmented_batches import AugmentedBatches
+from keras_sda.data.streams.evaluation_stream import evaluation_stream
+from keras_sda.data.streams.training_stream import steps_per_epoch, training_stream
 from keras_sda.training.recipes import RECIPES, default_recipe
-from keras_sda.training.training_stream import steps_per_epoch, training_stream
 
 _LARGEST_IN_MEMORY = 64
 

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from keras_sda.data.fit.data_batches import data_batches
 from keras_sda.graph import ChannelGraph
 from keras_sda.pruning import CRITERIA, make_plan
 from keras_sda.pruning.channel_statistics import channel_statistics
-from keras_sda.pruning.data_batches import data_batches
 from keras_sda.utils import InvalidInputError
 
 layers = keras.layers

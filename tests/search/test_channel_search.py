@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from search.tiny_search import run, tiny_data, tiny_network
 
+from keras_sda.data.fit.epoch_batches import EpochBatches
 from keras_sda.search import (
     ChannelSearch,
     GateCost,
@@ -18,7 +19,6 @@ from keras_sda.search import (
     derive,
     fit_to_budget,
 )
-from keras_sda.search.epoch_batches import EpochBatches
 from keras_sda.utils import InvalidInputError
 
 PROGRAM = pathlib.Path(__file__).with_name("tiny_search.py")

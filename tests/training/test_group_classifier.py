@@ -12,10 +12,10 @@ from training.tiny_group_run import group_tiny
 from training.tiny_search_run import tiny_classifier
 
 from keras_sda import applications
+from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.grouping import GroupingReport, PackingReport
 from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.training import GroupOptions, measure_accuracy, resumed_options
-from keras_sda.training.load_image_dataset import load_image_dataset
 from keras_sda.utils import InvalidInputError
 
 PROGRAM = pathlib.Path(__file__).with_name("tiny_group_run.py")

@@ -6,9 +6,9 @@ import pytest
 from keras import layers
 
 from keras_sda import cli
+from keras_sda.data.images.load_image_dataset import load_image_dataset
+from keras_sda.data.streams.evaluation_stream import evaluation_stream
 from keras_sda.training import PruneOptions, evaluate_classifier, prune_classifier
-from keras_sda.training.evaluation_stream import evaluation_stream
-from keras_sda.training.load_image_dataset import load_image_dataset
 
 
 @keras.saving.register_keras_serializable("tests_heads")

@@ -16,9 +16,9 @@ from training.tiny_group_run import group_tiny
 from training.tiny_search_run import search_tiny
 
 from keras_sda import cli
+from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.pruning import prune
 from keras_sda.training import PruneOptions, TrainOptions, prune_classifier
-from keras_sda.training.load_image_dataset import load_image_dataset
 from keras_sda.training.output_folder import check_output, claim_output
 from keras_sda.training.run_inputs import run_inputs
 from keras_sda.training.train_classifier import train_classifier

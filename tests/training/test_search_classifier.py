@@ -11,11 +11,11 @@ import pytest
 from training.tiny_search_run import search_tiny, tiny_classifier
 
 from keras_sda import applications
+from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.layers import ScaledSigmoidGate
 from keras_sda.pruning import PruningReport
 from keras_sda.search import derive
 from keras_sda.training import SearchOptions, measure_accuracy, resumed_options
-from keras_sda.training.load_image_dataset import load_image_dataset
 from keras_sda.utils import InvalidInputError
 
 PROGRAM = pathlib.Path(__file__).with_name("tiny_search_run.py")

@@ -5,6 +5,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_sda.data.images.image_dataset import ImageDataset
+from keras_sda.data.images.image_split import ImageSplit
 from keras_sda.training import (
     RECIPES,
     Recipe,
@@ -12,8 +14,6 @@ from keras_sda.training import (
     load_image_dataset,
     training_stream,
 )
-from keras_sda.training.image_dataset import ImageDataset
-from keras_sda.training.image_split import ImageSplit
 from keras_sda.utils import InvalidInputError
 
 

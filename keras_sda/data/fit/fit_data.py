@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.utils.array_structures import (
+from keras_sda.data.fit.array_structures import (
     is_number,
     is_numbers,
     leaves,
@@ -17,7 +17,7 @@ from keras_sda.utils.array_structures import (
     suits,
     to_array,
 )
-from keras_sda.utils.fit_streams import (
+from keras_sda.data.fit.fit_streams import (
     ConvertedBatches,
     ListedBatches,
     generate_batches,
@@ -55,7 +55,7 @@ class FitData:
     Example:
 
     >>> import keras
-    >>> from keras_sda.utils.fit_data import FitData
+    >>> from keras_sda.data.fit.fit_data import FitData
     >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     >>> data = FitData((np.zeros((5, 3)), [0, 1, 0, 1, 0]), model)
     >>> [len(targets) for _, targets, _ in data.batches(4)]

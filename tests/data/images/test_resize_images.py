@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from keras_sda.training.adapt_channels import adapt_channels
-from keras_sda.training.decode_image import decode_image
-from keras_sda.training.resize_images import resize_images
+from keras_sda.data.images.adapt_channels import adapt_channels
+from keras_sda.data.images.decode_image import decode_image
+from keras_sda.data.images.resize_images import resize_images
 from keras_sda.utils import InvalidInputError
 
 

@@ -2,8 +2,8 @@
 
 import keras
 
+from keras_sda.data.streams.stateless_seed_generator import make_stateless
 from keras_sda.training.recipe import Recipe
-from keras_sda.training.stateless_seed_generator import make_stateless
 
 
 class KerasAugmentation:

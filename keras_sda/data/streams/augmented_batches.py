@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_sda.search.epoch_batches import EpochBatches
+from keras_sda.data.fit.epoch_batches import EpochBatches
 
 
 class AugmentedBatches(EpochBatches):

@@ -2,9 +2,9 @@
 
 import os
 
-from keras_sda.training.crop_images import pad_and_crop, random_resized_crop
-from keras_sda.training.image_dataset import ImageDataset
-from keras_sda.training.keras_augmentation import KerasAugmentation
+from keras_sda.data.images.crop_images import pad_and_crop, random_resized_crop
+from keras_sda.data.images.image_dataset import ImageDataset
+from keras_sda.data.streams.keras_augmentation import KerasAugmentation
 from keras_sda.training.recipe import Recipe
 from keras_sda.utils import InvalidInputError
 
@@ -184,7 +184,7 @@ def _decode(split, image, label):
 def _resize(images, size):
     import tensorflow as tf
 
-    from keras_sda.training.resize_images import resize_images
+    from keras_sda.data.images.resize_images import resize_images
 
     if images.shape[-3:-1] == (size, size):
         return tf.cast(images, tf.float32)
@@ -208,7 +208,7 @@ def _make_augmentation(name, recipe, channels):
     if name == "none":
         return None
     if name == "keras_cv":
-        from keras_sda.training.keras_cv_augmentation import KerasCVAugmentation
+        from keras_sda.data.streams.keras_cv_augmentation import KerasCVAugmentation
 
         return KerasCVAugmentation(recipe, channels)
     return KerasAugmentation(recipe, channels)

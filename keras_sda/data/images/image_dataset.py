@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_sda.training.image_split import ImageSplit
+from keras_sda.data.images.image_split import ImageSplit
 
 
 @dataclasses.dataclass(frozen=True)

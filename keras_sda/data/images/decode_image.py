@@ -2,7 +2,7 @@
 
 import os
 
-from keras_sda.training.adapt_channels import adapt_channels
+from keras_sda.data.images.adapt_channels import adapt_channels
 from keras_sda.utils import InvalidInputError
 
 MAX_PIXELS = 2**27
@@ -34,7 +34,7 @@ def decode_image(data, channels: int = 3, max_pixels: int | None = None):
     Example:
 
     >>> import keras, numpy as np, tensorflow as tf
-    >>> from keras_sda.training.decode_image import decode_image
+    >>> from keras_sda.data.images.decode_image import decode_image
     >>> decode_image(tf.io.encode_png(np.zeros((4, 5, 1), "uint8"))).shape
     TensorShape([4, 5, 3])
     """

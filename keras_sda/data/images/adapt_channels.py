@@ -27,7 +27,7 @@ def adapt_channels(images, channels: int):
     Example:
 
     >>> import numpy as np
-    >>> from keras_sda.training.adapt_channels import adapt_channels
+    >>> from keras_sda.data.images.adapt_channels import adapt_channels
     >>> adapt_channels(np.full((2, 2, 3), 7, "uint8"), 1).numpy().max()
     np.float32(7.0)
     """

@@ -8,9 +8,9 @@ import re
 
 import numpy as np
 
-from keras_sda.training.image_dataset import ImageDataset
-from keras_sda.training.image_split import ImageSplit
-from keras_sda.training.reading_errors import reading_errors
+from keras_sda.data.images.image_dataset import ImageDataset
+from keras_sda.data.images.image_split import ImageSplit
+from keras_sda.data.images.reading_errors import reading_errors
 from keras_sda.utils import InvalidInputError
 
 _MEMORY_LIMIT = 1 << 30  # bytes of uint8 pixels; larger parts are streamed

@@ -10,9 +10,9 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from keras_sda.training.decode_image import decode_image, pixel_limit
-from keras_sda.training.image_dataset import ImageDataset
-from keras_sda.training.image_split import ImageSplit
+from keras_sda.data.images.decode_image import decode_image, pixel_limit
+from keras_sda.data.images.image_dataset import ImageDataset
+from keras_sda.data.images.image_split import ImageSplit
 from keras_sda.utils import InvalidInputError
 
 _TEST_NAMES = ("test", "val", "validation")

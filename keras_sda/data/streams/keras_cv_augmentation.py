@@ -4,7 +4,7 @@ import contextlib
 import importlib.util
 from unittest import mock
 
-from keras_sda.training.keras_augmentation import map_images
+from keras_sda.data.streams.keras_augmentation import map_images
 from keras_sda.training.recipe import Recipe
 from keras_sda.utils import InvalidInputError
 

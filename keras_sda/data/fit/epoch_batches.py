@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.data.fit.array_structures import leaves, map_arrays
 from keras_sda.utils import InvalidInputError
-from keras_sda.utils.array_structures import leaves, map_arrays
 
 
 class EpochBatches(keras.utils.PyDataset):
@@ -29,7 +29,7 @@ class EpochBatches(keras.utils.PyDataset):
     Example:
 
     >>> import numpy as np
-    >>> from keras_sda.search.epoch_batches import EpochBatches
+    >>> from keras_sda.data.fit.epoch_batches import EpochBatches
     >>> batches = EpochBatches(np.zeros((10, 3)), np.zeros(10), batch_size=4)
     >>> len(batches), batches[2][0].shape
     (3, (2, 3))

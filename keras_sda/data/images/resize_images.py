@@ -31,7 +31,7 @@ def resize_images(images, size: int | tuple[int, int], crop_fraction=None):
     Example:
 
     >>> import numpy as np
-    >>> from keras_sda.training.resize_images import resize_images
+    >>> from keras_sda.data.images.resize_images import resize_images
     >>> resize_images(np.zeros((480, 640, 3), "uint8"), 224).shape
     TensorShape([224, 224, 3])
 

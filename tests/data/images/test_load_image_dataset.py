@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_sda.data.images.image_split import ImageSplit
+from keras_sda.data.images.load_image_dataset import check_labels
+from keras_sda.data.images.reading_errors import reading_errors
 from keras_sda.training import load_image_dataset
-from keras_sda.training.image_split import ImageSplit
-from keras_sda.training.load_image_dataset import check_labels
-from keras_sda.training.reading_errors import reading_errors
 from keras_sda.utils import InvalidInputError
 
 
@@ -127,7 +127,7 @@ def test_absent_dataset_names_every_way_out(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("limit", "part"), [(1 << 30, "train"), (0, "test")])
 def test_damaged_records(shared_data, tmp_path, monkeypatch, limit, part):
     """Small parts are read into memory at once, streams when they are used."""
-    module = sys.modules["keras_sda.training.load_tfds"]
+    module = sys.modules["keras_sda.data.images.load_tfds"]
     monkeypatch.setattr(module, "_MEMORY_LIMIT", limit)
     source = shared_data / "mnist" / "3.0.1"
     folder = tmp_path / "mnist" / "3.0.1"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_sda.training.image_dataset import ImageDataset
-from keras_sda.training.image_split import ImageSplit
-from keras_sda.training.load_image_dataset import check_labels
+from keras_sda.data.images.image_dataset import ImageDataset
+from keras_sda.data.images.image_split import ImageSplit
+from keras_sda.data.images.load_image_dataset import check_labels
 from keras_sda.utils import InvalidInputError, atomic_write
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")

@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_sda.data.fit.fit_data import FitData
 from keras_sda.utils import InvalidInputError
-from keras_sda.utils.fit_data import FitData
 
 
 def data_batches(
@@ -33,7 +33,7 @@ def data_batches(
     Example:
 
     >>> import keras, numpy as np
-    >>> from keras_sda.pruning.data_batches import data_batches
+    >>> from keras_sda.data.fit.data_batches import data_batches
     >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     >>> data = np.zeros((40, 3)), np.zeros(40)
     >>> [len(targets) for _, targets, _ in data_batches(data, model)]

@@ -1,6 +1,6 @@
 """Test images in batches, prepared by the evaluation rule."""
 
-from keras_sda.training.image_dataset import ImageDataset
+from keras_sda.data.images.image_dataset import ImageDataset
 
 
 def evaluation_stream(
@@ -33,7 +33,7 @@ def evaluation_stream(
     """
     import tensorflow as tf
 
-    from keras_sda.training.resize_images import resize_images
+    from keras_sda.data.images.resize_images import resize_images
 
     num_classes = len(dataset.class_names)
 

@@ -1,0 +1,1 @@
+"""Images and batches: read, split, augmented, streamed."""

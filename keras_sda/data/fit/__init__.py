@@ -1,0 +1,1 @@
+"""Whatever `model.fit` takes as data, read by one reader."""

@@ -1,0 +1,1 @@
+"""Image datasets: TFDS, folders, digits; decoding and resizing."""
