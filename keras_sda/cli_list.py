@@ -28,9 +28,9 @@ def add_list_command(
 
 
 def _list(options, show):
-    from keras_sda.applications.cifar_presets import CIFAR_PRESETS
-    from keras_sda.applications.presets import PRESETS
-    from keras_sda.applications.supernet_presets import SUPERNET_PRESETS
+    from keras_sda.applications.presets.cifar_presets import CIFAR_PRESETS
+    from keras_sda.applications.presets.presets import PRESETS
+    from keras_sda.applications.presets.supernet_presets import SUPERNET_PRESETS
 
     if options.json:
         show(json.dumps(PRESETS, indent=2))

@@ -4,7 +4,8 @@ import inspect
 
 import keras
 
-from keras_sda.applications import backbone, cifar_resnet
+from keras_sda.applications.designs import backbone
+from keras_sda.applications.families import cifar_resnet
 
 
 def _resnet(module, **options):

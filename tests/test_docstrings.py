@@ -7,7 +7,7 @@ import pkgutil
 import pytest
 
 import keras_sda
-from keras_sda.applications.presets import PRESETS
+from keras_sda.applications.presets.presets import PRESETS
 
 MODULES = sorted(
     module.name

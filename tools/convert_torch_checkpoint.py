@@ -35,8 +35,8 @@ import keras
 import numpy as np
 
 from keras_sda.applications import get_model, load_weights
-from keras_sda.applications.network_signature import NetworkSignature
-from keras_sda.applications.torch_entries import torch_entries
+from keras_sda.applications.checkpoints.network_signature import NetworkSignature
+from keras_sda.applications.checkpoints.torch_entries import torch_entries
 from keras_sda.utils import InvalidInputError, atomic_write
 
 _WRAPPERS = ("state_dict", "model")

@@ -39,11 +39,11 @@ def ship_weights(run_dir, weights_folder=None) -> dict:
     from safetensors.numpy import save
 
     from keras_sda.applications import preprocess_input
-    from keras_sda.applications.named_weights import WEIGHTS_FOLDER
-    from keras_sda.applications.network_signature import NetworkSignature
-    from keras_sda.applications.presets import IMAGENET_MEAN, IMAGENET_STD
-    from keras_sda.applications.safetensors_weights import to_torch_tensors
-    from keras_sda.applications.weights_mismatch import check_numbers
+    from keras_sda.applications.checkpoints.named_weights import WEIGHTS_FOLDER
+    from keras_sda.applications.checkpoints.network_signature import NetworkSignature
+    from keras_sda.applications.checkpoints.safetensors_weights import to_torch_tensors
+    from keras_sda.applications.checkpoints.weights_mismatch import check_numbers
+    from keras_sda.applications.presets.presets import IMAGENET_MEAN, IMAGENET_STD
     from keras_sda.utils import InvalidInputError, atomic_write, load_model
 
     run_dir = pathlib.Path(run_dir)

@@ -17,7 +17,7 @@ def list_models() -> list[str]:
     >>> "SDAResNet50" in list_models()
     True
     """
-    from keras_sda.applications.presets import PRESETS
+    from keras_sda.applications.presets.presets import PRESETS
 
     return sorted(PRESETS)
 

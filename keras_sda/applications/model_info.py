@@ -3,7 +3,7 @@
 import copy
 
 from keras_sda.applications.get_model import list_models
-from keras_sda.applications.presets import PRESETS
+from keras_sda.applications.presets.presets import PRESETS
 from keras_sda.utils import InvalidInputError
 
 

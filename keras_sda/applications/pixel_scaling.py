@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras.applications import imagenet_utils
 
-from keras_sda.applications.presets import IMAGENET_MEAN, IMAGENET_STD
+from keras_sda.applications.presets.presets import IMAGENET_MEAN, IMAGENET_STD
 from keras_sda.graph.model.as_functional import as_functional
 from keras_sda.graph.model.model_graph import ModelGraph
 from keras_sda.utils import InvalidInputError

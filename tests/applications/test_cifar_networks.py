@@ -7,8 +7,8 @@ from test_case import infer
 
 from keras_sda import applications
 from keras_sda.analysis import profile
-from keras_sda.applications.cifar_presets import CIFAR_PRESETS
-from keras_sda.applications.network_signature import NetworkSignature
+from keras_sda.applications.checkpoints.network_signature import NetworkSignature
+from keras_sda.applications.presets.cifar_presets import CIFAR_PRESETS
 from keras_sda.training import build_classifier
 from keras_sda.utils import InvalidInputError
 

@@ -18,9 +18,9 @@ from test_case import (
 
 from keras_sda import applications
 from keras_sda.analysis import profile
-from keras_sda.applications import sda_pyconv, sda_res2net, sda_senet
-from keras_sda.applications.backbone import Parts, Stage, apply_stage
-from keras_sda.applications.safetensors_weights import to_torch_tensors
+from keras_sda.applications.checkpoints.safetensors_weights import to_torch_tensors
+from keras_sda.applications.designs.backbone import Parts, Stage, apply_stage
+from keras_sda.applications.families import sda_pyconv, sda_res2net, sda_senet
 
 NORM = ("gamma", "beta", "mean", "var")
 STAGES = ["senet_s2", "res2net_s2", "res2net_s1", "pyconv4_s2", "pyconv3_s2"]

@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from keras_sda.applications import SDAResNet20
-from keras_sda.applications.presets import PRESETS
-from keras_sda.applications.safetensors_weights import to_torch_tensors
+from keras_sda.applications.checkpoints.safetensors_weights import to_torch_tensors
+from keras_sda.applications.presets.presets import PRESETS
 from keras_sda.training.build_classifier import build_classifier
 from keras_sda.utils import InvalidInputError
 

@@ -12,7 +12,7 @@ from pruning.surgery_checks import (
 )
 
 from keras_sda import applications
-from keras_sda.applications.presets import PRESETS
+from keras_sda.applications.presets.presets import PRESETS
 from keras_sda.layers import (
     ConvolutionalBlockAttention2D,
     GroupedConv2D,

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from keras_sda.applications import SDAResNet, load_weights
-from keras_sda.applications.safetensors_weights import to_torch_tensors
+from keras_sda.applications.checkpoints.safetensors_weights import to_torch_tensors
 from keras_sda.utils import InvalidInputError
 
 TOOL = pathlib.Path(__file__).parents[2] / "tools" / "convert_torch_checkpoint.py"
