@@ -51,7 +51,7 @@ import time
 import keras
 from absl import app, flags, logging
 
-from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.applications import get_model
 from keras_sda.search import (
     PUBLISHED_SEARCHES,

@@ -28,7 +28,7 @@ import keras
 from rows import command, write_rows
 
 from keras_sda.analysis import compare_latency, profile
-from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.applications import CIFARResNet20
 from keras_sda.pruning import prune
 from keras_sda.search import ChannelSearch, add_channel_gates

@@ -32,7 +32,7 @@ import numpy as np
 from rows import command, read_rows, replace_row
 
 from keras_sda.analysis import compare_latency, profile
-from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.applications import SDAResNet20
 from keras_sda.export import fold_batch_normalization
 from keras_sda.grouping import GroupingReport, pack, self_group

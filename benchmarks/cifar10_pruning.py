@@ -33,7 +33,7 @@ import numpy as np
 import rows
 
 from keras_sda.analysis import compare_latency, profile
-from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.data.fit.data_batches import data_batches
 from keras_sda.pruning import CRITERIA, prune
 from keras_sda.training import (

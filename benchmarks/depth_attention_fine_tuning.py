@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 from keras_sda.analysis import depth_attention
-from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.applications import SDAResNet
 from keras_sda.data.streams.training_stream import steps_per_epoch
 from keras_sda.depth import attach

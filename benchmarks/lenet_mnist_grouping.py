@@ -27,7 +27,7 @@ import numpy as np
 from rows import command, read_rows, replace_row, write_rows
 
 from keras_sda.analysis import profile
-from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.applications import LeNet
 from keras_sda.grouping import GroupingReport, pack, self_group
 from keras_sda.layers.compression.self_grouped import SelfGrouped

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_sda.analysis import compare_latency
-from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.utils.files.csv_rows import read_rows, write_rows
 
 RESULTS = pathlib.Path(__file__).parent / "results"

@@ -26,7 +26,11 @@ import numpy as np
 from rows import replace_row
 
 from keras_sda.analysis import profile
-from keras_sda.analysis.inference_step import InferenceStep, device_name, versions
+from keras_sda.analysis.latency.inference_step import (
+    InferenceStep,
+    device_name,
+    versions,
+)
 from keras_sda.applications import get_model
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.files.csv_rows import read_rows

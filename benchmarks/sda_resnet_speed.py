@@ -21,7 +21,7 @@ import time
 import keras
 import numpy as np
 
-from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.applications import SDAResNet50, SDAResNet86
 from keras_sda.export import fold_batch_normalization, separate_shared_relus
 from keras_sda.layers import GroupedConv2D
@@ -142,7 +142,7 @@ def inference(options):
 
 
 def forward(model, batch_size, size):
-    from keras_sda.analysis.inference_step import InferenceStep
+    from keras_sda.analysis.latency.inference_step import InferenceStep
 
     return InferenceStep(model, batch_size, (size, size, 3)).time_ms
 

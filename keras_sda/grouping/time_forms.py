@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sda.analysis.inference_step import InferenceStep
+from keras_sda.analysis.latency.inference_step import InferenceStep
 from keras_sda.grouping.packed_forms import PackedForm
 
 _SETTINGS = "strides padding kernel_size dilation_rate data_format dtype".split()

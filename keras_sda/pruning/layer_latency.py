@@ -7,8 +7,8 @@ import numpy as np
 from absl import logging
 
 from keras_sda.analysis import count_macs
+from keras_sda.analysis.latency.layer_timer import LayerTimer, timeable_calls
 from keras_sda.graph import ChannelGraph, layer_calls
-from keras_sda.pruning.layer_timer import LayerTimer, timeable_calls
 
 _WIDTHS = (1.0, 0.75, 0.5, 0.25)
 

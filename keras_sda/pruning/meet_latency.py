@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
-from keras_sda.analysis.inference_step import InferenceStep
+from keras_sda.analysis.latency.inference_step import InferenceStep
 from keras_sda.graph import ChannelGraph, remove_channels
 from keras_sda.pruning.layer_latency import LayerLatency
 from keras_sda.pruning.model_cost import ModelCost

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_sda.analysis import count_macs
-from keras_sda.analysis.layer_macs import attention_products
+from keras_sda.analysis.macs.layer_macs import attention_products
 from keras_sda.graph import ChannelGraph, layer_calls
 from keras_sda.utils import InvalidInputError
 

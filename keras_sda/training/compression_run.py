@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 from absl import logging
 
-from keras_sda.analysis.inference_step import device_name, versions
+from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.graph import Head, find_head

@@ -17,7 +17,8 @@ from pruning.custom_layers import (
 )
 from pruning.zoo import TOPOLOGIES
 
-from keras_sda.analysis import macs_rules, profile, register_macs_rule
+from keras_sda.analysis import profile, register_macs_rule
+from keras_sda.analysis.macs import macs_rules
 from keras_sda.graph import ChannelGraph, inner_calls, layer_calls
 from keras_sda.graph.rules.made_inside import num_made
 from keras_sda.grouping import find_groupable_layers, self_group

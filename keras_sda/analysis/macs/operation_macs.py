@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_sda.analysis.layer_macs import einsum_product
+from keras_sda.analysis.macs.layer_macs import einsum_product
 from keras_sda.graph import LayerCall
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from absl import logging
 
-from keras_sda.analysis.macs_rules import count_macs
-from keras_sda.analysis.model_profile import LayerProfile, ModelProfile
+from keras_sda.analysis.macs.macs_rules import count_macs
+from keras_sda.analysis.macs.model_profile import LayerProfile, ModelProfile
 from keras_sda.graph import LayerCall, layer_calls
 
 

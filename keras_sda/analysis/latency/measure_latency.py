@@ -6,13 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.analysis.inference_step import (
+from keras_sda.analysis.latency.inference_step import (
     InferenceStep,
     check_counts,
     device_name,
     versions,
 )
-from keras_sda.analysis.latency_result import LatencyResult
+from keras_sda.analysis.latency.latency_result import LatencyResult
 
 
 def measure_latency(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_sda.analysis import count_macs
-from keras_sda.analysis.inference_step import InferenceStep
+from keras_sda.analysis.latency.inference_step import InferenceStep
 from keras_sda.graph import LayerCall, layer_calls
 
 
@@ -27,7 +27,7 @@ class LayerTimer:
     Example:
 
     >>> import keras
-    >>> from keras_sda.pruning.layer_timer import LayerTimer
+    >>> from keras_sda.analysis.latency.layer_timer import LayerTimer
     >>> layer = keras.layers.Dense(4)
     >>> LayerTimer().time_ms(layer, layer.get_config(), (1, 8)) >= 0
     True

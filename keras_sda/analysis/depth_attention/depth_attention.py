@@ -5,7 +5,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.analysis.depth_attention_weights import DepthAttentionWeights
+from keras_sda.analysis.depth_attention.depth_attention_weights import (
+    DepthAttentionWeights,
+)
 from keras_sda.data.fit.array_structures import to_array
 from keras_sda.data.fit.fit_data import FitData
 from keras_sda.graph import ModelGraph, as_functional

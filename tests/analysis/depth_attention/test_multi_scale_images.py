@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_sda.analysis import multi_scale_images
-from keras_sda.analysis.multi_scale_images import SHAPES, _mask
+from keras_sda.analysis.depth_attention.multi_scale_images import SHAPES, _mask
 from keras_sda.utils import InvalidInputError
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import keras
 
-from keras_sda.analysis import layer_macs, operation_macs
+from keras_sda.analysis.macs import layer_macs, operation_macs
 from keras_sda.graph import LayerCall, inner_calls
 from keras_sda.utils import InvalidInputError
 

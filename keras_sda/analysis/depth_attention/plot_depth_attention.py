@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_sda.analysis.depth_attention_table import depth_attention_table
+from keras_sda.analysis.depth_attention.depth_attention_table import (
+    depth_attention_table,
+)
 from keras_sda.utils import InvalidInputError, atomic_write
 from keras_sda.utils.files.csv_rows import write_rows
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from keras_sda.analysis.latency_result import LatencyResult
+from keras_sda.analysis.latency.latency_result import LatencyResult
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.analysis.inference_step import InferenceStep, check_counts
-from keras_sda.analysis.latency_comparison import LatencyComparison
-from keras_sda.analysis.measure_latency import summarize
+from keras_sda.analysis.latency.inference_step import InferenceStep, check_counts
+from keras_sda.analysis.latency.latency_comparison import LatencyComparison
+from keras_sda.analysis.latency.measure_latency import summarize
 from keras_sda.utils import InvalidInputError
 
 

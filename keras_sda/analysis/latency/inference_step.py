@@ -32,7 +32,7 @@ class InferenceStep:
     Example:
 
     >>> import keras
-    >>> from keras_sda.analysis.inference_step import InferenceStep
+    >>> from keras_sda.analysis.latency.inference_step import InferenceStep
     >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
     >>> InferenceStep(model, batch_size=4).time_ms() > 0
     True

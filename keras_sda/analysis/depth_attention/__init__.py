@@ -1,0 +1,1 @@
+"""What depth attention looks at: weights by scale, tables and pictures."""

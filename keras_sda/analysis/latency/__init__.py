@@ -1,0 +1,1 @@
+"""How long a model, a layer or one form beside another takes."""
