@@ -53,6 +53,7 @@ from absl import app, flags, logging
 
 from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.applications import get_model
+from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.search import (
     PUBLISHED_SEARCHES,
     SEARCH_RECIPES,
@@ -68,7 +69,6 @@ from keras_sda.training import (
     save_image_arrays,
     stage_optimizer,
 )
-from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.utils import InvalidInputError, atomic_write
 from keras_sda.utils.files.csv_rows import read_rows, write_rows
 

@@ -62,9 +62,10 @@ from keras_sda.grouping import (
     published_counts,
 )
 from keras_sda.grouping.check_rates import check_rates
+from keras_sda.runs.best_weights import copy_without_optimizer
+from keras_sda.runs.stage_folder import StageFolder
+from keras_sda.runs.train_stage import train_stage
 from keras_sda.search import SearchStage
-from keras_sda.search.stage_folder import StageFolder
-from keras_sda.search.train_stage import train_stage
 from keras_sda.training import (
     ImageDataset,
     StageImages,
@@ -75,7 +76,6 @@ from keras_sda.training import (
     save_image_arrays,
     stage_optimizer,
 )
-from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.evaluate_classifier import check_classifier
 from keras_sda.utils import InvalidInputError, atomic_write, load_model
 from keras_sda.utils.files.csv_rows import read_rows, write_rows

@@ -31,6 +31,7 @@ from keras_sda.analysis import compare_latency, profile
 from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.applications import CIFARResNet20
 from keras_sda.pruning import prune
+from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.search import ChannelSearch, add_channel_gates
 from keras_sda.training import (
     RECIPES,
@@ -41,7 +42,6 @@ from keras_sda.training import (
     measure_accuracy,
     training_stream,
 )
-from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.utils import atomic_write, load_model
 

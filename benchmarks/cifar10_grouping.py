@@ -36,6 +36,7 @@ from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.applications import SDAResNet20
 from keras_sda.export import fold_batch_normalization
 from keras_sda.grouping import GroupingReport, pack, self_group
+from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.training import (
     RECIPES,
     TrainOptions,
@@ -44,7 +45,6 @@ from keras_sda.training import (
     load_image_dataset,
     measure_accuracy,
 )
-from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.utils import atomic_write, load_model
 

@@ -117,7 +117,7 @@ def _was_fine_tuned(metrics):
 def _metrics(folder):
     import pathlib
 
-    from keras_sda.training.read_metrics import read_metrics
+    from keras_sda.runs.read_metrics import read_metrics
 
     path = pathlib.Path(folder) / "metrics.json"
     return read_metrics(folder) if path.is_file() else {}

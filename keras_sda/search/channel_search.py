@@ -10,6 +10,8 @@ import numpy as np
 
 from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.graph import model_scope
+from keras_sda.runs.stage_folder import StageFolder
+from keras_sda.runs.train_stage import train_stage
 from keras_sda.search.add_channel_gates import channel_gates
 from keras_sda.search.choose_masks import choose_masks
 from keras_sda.search.derive import DerivationResult, derive_masks, open_channels
@@ -26,9 +28,7 @@ from keras_sda.search.search_options import (
     default_loss,
     momentum_sgd,
 )
-from keras_sda.search.stage_folder import StageFolder
 from keras_sda.search.stage_variables import stage_variables
-from keras_sda.search.train_stage import train_stage
 from keras_sda.utils import InvalidInputError, folder_lock, model_digest
 
 

@@ -6,9 +6,9 @@ from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.data.streams.augmented_batches import AugmentedBatches
 from keras_sda.data.streams.evaluation_stream import evaluation_stream
 from keras_sda.data.streams.training_stream import training_stream
+from keras_sda.runs.epoch_backup import EpochBackup
 from keras_sda.training.build_classifier import build_classifier
 from keras_sda.training.coupled_sgd import CoupledSGD
-from keras_sda.training.epoch_backup import EpochBackup
 from keras_sda.training.evaluate_classifier import evaluate_classifier
 from keras_sda.training.fine_tune_classifier import (
     fine_tune_classifier,

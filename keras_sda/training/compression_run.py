@@ -14,17 +14,17 @@ from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.graph import Head, find_head
 from keras_sda.pruning import PruningReport
-from keras_sda.training.best_weights import copy_without_optimizer
+from keras_sda.runs.best_weights import copy_without_optimizer
+from keras_sda.runs.history_file import read_history
+from keras_sda.runs.output_folder import check_output, claim_output, read_run
+from keras_sda.runs.read_metrics import read_metrics
+from keras_sda.runs.run_inputs import check_same_inputs, run_inputs
+from keras_sda.runs.space_guard import check_free_space
 from keras_sda.training.draw_curves import draw_curves
 from keras_sda.training.fine_tune_classifier import measure_accuracy
-from keras_sda.training.history_file import read_history
 from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.training.make_strategy import make_strategy
-from keras_sda.training.output_folder import check_output, claim_output, read_run
-from keras_sda.training.read_metrics import read_metrics
-from keras_sda.training.run_inputs import check_same_inputs, run_inputs
 from keras_sda.training.run_options import RunOptions
-from keras_sda.training.space_guard import check_free_space
 from keras_sda.utils import atomic_write, save_model
 from keras_sda.utils.files.csv_rows import write_rows
 

@@ -11,13 +11,13 @@ from keras_sda.data.images.reading_errors import reading_errors
 from keras_sda.data.streams.evaluation_stream import evaluation_stream
 from keras_sda.data.streams.training_stream import steps_per_epoch, training_stream
 from keras_sda.graph import find_head
+from keras_sda.runs.epoch_backup import EpochBackup
+from keras_sda.runs.history_file import HistoryFile
+from keras_sda.runs.part_in_use import PartInUse
+from keras_sda.runs.space_guard import SpaceGuard
 from keras_sda.training.coupled_sgd import CoupledSGD
-from keras_sda.training.epoch_backup import EpochBackup
-from keras_sda.training.history_file import HistoryFile
 from keras_sda.training.make_schedule import make_schedule
-from keras_sda.training.part_in_use import PartInUse
 from keras_sda.training.recipe import Recipe
-from keras_sda.training.space_guard import SpaceGuard
 from keras_sda.utils import SeedPerEpoch, StopOnNaN, folder_lock
 
 # A trained network wants a lower rate than the recipe it was trained with.

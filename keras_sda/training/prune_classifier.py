@@ -10,7 +10,7 @@ from keras_sda.data.streams.training_stream import training_stream
 from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning import PruningPlan, make_plan, prune
 from keras_sda.pruning.check_reachable import check_reachable
-from keras_sda.training.best_weights import copy_without_optimizer
+from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.training.compression_run import CompressionRun
 from keras_sda.training.evaluate_classifier import check_classifier
 from keras_sda.training.fine_tune_classifier import fine_tune_classifier

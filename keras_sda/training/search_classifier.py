@@ -11,16 +11,16 @@ from absl import logging
 from keras_sda.data.images.reading_errors import reading_errors
 from keras_sda.data.streams.evaluation_stream import evaluation_stream
 from keras_sda.data.streams.training_stream import steps_per_epoch, training_stream
+from keras_sda.runs.best_weights import copy_without_optimizer
+from keras_sda.runs.history_file import HistoryFile, read_history
+from keras_sda.runs.part_in_use import PartInUse
+from keras_sda.runs.space_guard import SpaceGuard
 from keras_sda.search import ChannelSearch, add_channel_gates
 from keras_sda.search.search_options import check_budget
-from keras_sda.training.best_weights import copy_without_optimizer
 from keras_sda.training.compression_run import CompressionRun
-from keras_sda.training.history_file import HistoryFile, read_history
 from keras_sda.training.open_classifier import open_classifier
-from keras_sda.training.part_in_use import PartInUse
 from keras_sda.training.search_plan import make_search_plan
 from keras_sda.training.search_run_options import SearchOptions
-from keras_sda.training.space_guard import SpaceGuard
 from keras_sda.utils import save_model
 from keras_sda.utils.files.csv_rows import write_rows
 from keras_sda.utils.files.load_model import is_model_file

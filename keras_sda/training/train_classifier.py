@@ -16,21 +16,21 @@ from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.data.images.reading_errors import reading_errors
 from keras_sda.data.streams.evaluation_stream import evaluation_stream
 from keras_sda.data.streams.training_stream import steps_per_epoch, training_stream
-from keras_sda.training.best_weights import BestWeights, copy_without_optimizer
+from keras_sda.runs.best_weights import BestWeights, copy_without_optimizer
+from keras_sda.runs.epoch_backup import EpochBackup
+from keras_sda.runs.history_file import HistoryFile
+from keras_sda.runs.output_folder import check_output, claim_output, read_run
+from keras_sda.runs.part_in_use import PartInUse
+from keras_sda.runs.read_metrics import read_metrics
+from keras_sda.runs.run_inputs import check_same_inputs, run_inputs
+from keras_sda.runs.space_guard import SpaceGuard, check_free_space
 from keras_sda.training.build_classifier import build_classifier, name_of
 from keras_sda.training.coupled_sgd import CoupledSGD
 from keras_sda.training.draw_curves import draw_curves
-from keras_sda.training.epoch_backup import EpochBackup
-from keras_sda.training.history_file import HistoryFile
 from keras_sda.training.make_deterministic import make_deterministic
 from keras_sda.training.make_schedule import make_schedule
 from keras_sda.training.make_strategy import make_strategy
-from keras_sda.training.output_folder import check_output, claim_output, read_run
-from keras_sda.training.part_in_use import PartInUse
-from keras_sda.training.read_metrics import read_metrics
 from keras_sda.training.recipes import RECIPES, default_recipe
-from keras_sda.training.run_inputs import check_same_inputs, run_inputs
-from keras_sda.training.space_guard import SpaceGuard, check_free_space
 from keras_sda.training.train_options import TrainOptions
 from keras_sda.utils import (
     InvalidInputError,

@@ -18,9 +18,9 @@ from training.tiny_search_run import search_tiny
 from keras_sda import cli
 from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.pruning import prune
+from keras_sda.runs.output_folder import check_output, claim_output
+from keras_sda.runs.run_inputs import run_inputs
 from keras_sda.training import PruneOptions, TrainOptions, prune_classifier
-from keras_sda.training.output_folder import check_output, claim_output
-from keras_sda.training.run_inputs import run_inputs
 from keras_sda.training.train_classifier import train_classifier
 from keras_sda.utils import InvalidInputError
 
@@ -296,7 +296,7 @@ def test_a_full_disk_leaves_no_probe(tmp_path):
 
 def test_incomplete_weights_of_an_epoch_are_not_loaded(tmp_path):
     """A backup without part of the optimizer, as an interrupted HDF5 file has it."""
-    from keras_sda.training.epoch_backup import EpochBackup
+    from keras_sda.runs.epoch_backup import EpochBackup
 
     data = np.ones((8, 3), "float32"), np.ones((8, 2), "float32")
 

@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, {folder!r})
 import tiny_training
 from keras_sda.training import TrainOptions, make_strategy
-from keras_sda.training.history_file import read_history
+from keras_sda.runs.history_file import read_history
 tiny_training.DROPOUT = 0.0  # replicas draw their own masks
 metrics = tiny_training.train_tiny({output!r} + "/two", strategy="mirrored",
                                    virtual_devices=2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from training.tiny_training import train_tiny
 
-from keras_sda.training.history_file import read_history
+from keras_sda.runs.history_file import read_history
 
 PROGRAM = pathlib.Path(__file__).with_name("tiny_training.py")
 HALF = "mixed_float16"

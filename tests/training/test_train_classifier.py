@@ -10,9 +10,9 @@ from training.tiny_training import train_tiny
 from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.data.images.image_split import ImageSplit
 from keras_sda.data.images.load_tfds import check_stream
+from keras_sda.runs.history_file import read_history
+from keras_sda.runs.repair_backup import repair_backup
 from keras_sda.training import TrainOptions, evaluate_classifier, train_classifier
-from keras_sda.training.history_file import read_history
-from keras_sda.training.repair_backup import repair_backup
 from keras_sda.utils import InvalidInputError
 
 

@@ -14,11 +14,11 @@ from keras import layers
 from keras_sda import cli, grouping, pruning, training
 from keras_sda.export import export_saved_model, predict
 from keras_sda.grouping.step_folder import StepFolder
-from keras_sda.search.stage_folder import StageFolder
+from keras_sda.runs.history_file import HistoryFile, read_history
+from keras_sda.runs.output_folder import read_run
+from keras_sda.runs.read_metrics import read_metrics
+from keras_sda.runs.stage_folder import StageFolder
 from keras_sda.training import resumed_options
-from keras_sda.training.history_file import HistoryFile, read_history
-from keras_sda.training.output_folder import read_run
-from keras_sda.training.read_metrics import read_metrics
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.files.csv_rows import read_numbers, write_rows
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_sda.runs.repair_backup import repair_backup
 from keras_sda.training import CoupledSGD
-from keras_sda.training.repair_backup import repair_backup
 from keras_sda.utils import InvalidInputError
 
 STEPS = 4

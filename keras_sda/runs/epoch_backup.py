@@ -5,7 +5,7 @@ import pathlib
 
 import keras
 
-from keras_sda.training.repair_backup import LATEST, PREVIOUS, repair_backup
+from keras_sda.runs.repair_backup import LATEST, PREVIOUS, repair_backup
 from keras_sda.utils import WeightsFile
 
 

@@ -8,7 +8,7 @@ import uuid
 
 import keras
 
-from keras_sda.training.output_folder import existing_part
+from keras_sda.runs.output_folder import existing_part
 
 # Per parameter: best weights, the new backup, the copy of the one before.
 _BYTES_PER_PARAMETER = 40

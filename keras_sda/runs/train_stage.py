@@ -7,7 +7,7 @@ import keras
 from keras_sda.data.fit.epoch_batches import EpochBatches
 from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.data.fit.fit_streams import without_none
-from keras_sda.search.stage_folder import StageFolder
+from keras_sda.runs.stage_folder import StageFolder
 from keras_sda.utils import InvalidInputError, SeedPerEpoch, StopOnNaN
 
 _HINT = (

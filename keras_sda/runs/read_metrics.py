@@ -46,7 +46,7 @@ def read_metrics(folder: str | os.PathLike, command: str | None = None) -> dict:
     Example:
 
     >>> import pathlib, tempfile
-    >>> from keras_sda.training.read_metrics import read_metrics
+    >>> from keras_sda.runs.read_metrics import read_metrics
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = (folder / "metrics.json").write_text('{"accuracy": 0.5}')
     >>> read_metrics(folder, "train")

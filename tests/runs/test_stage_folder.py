@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from search.tiny_search import tiny_data, tiny_network
 
+from keras_sda.runs.stage_folder import StageFolder
+from keras_sda.runs.train_stage import train_stage
 from keras_sda.search import ChannelSearch, add_channel_gates
-from keras_sda.search.stage_folder import StageFolder
-from keras_sda.search.train_stage import train_stage
 from keras_sda.utils import InvalidInputError
 
 

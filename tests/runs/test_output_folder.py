@@ -3,13 +3,13 @@ import json
 
 import pytest
 
+from keras_sda.runs.output_folder import check_output, claim_output
 from keras_sda.training import (
     PruneOptions,
     SearchOptions,
     TrainOptions,
     resumed_options,
 )
-from keras_sda.training.output_folder import check_output, claim_output
 from keras_sda.utils import InvalidInputError
 
 

@@ -1,0 +1,1 @@
+"""A run on disk: folder, lock, backups, stages, history."""
