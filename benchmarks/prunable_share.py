@@ -18,8 +18,8 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelGraph
-from keras_sda.pruning.model_cost import ModelCost
-from keras_sda.pruning.select_channels import select_channels
+from keras_sda.pruning.budget.model_cost import ModelCost
+from keras_sda.pruning.budget.select_channels import select_channels
 from keras_sda.utils import InvalidInputError, atomic_write
 from keras_sda.utils.files.csv_rows import write_rows
 from keras_sda.version import __version__

@@ -1,6 +1,6 @@
 """Remove channels from functional Keras models, structurally."""
 
-from keras_sda.pruning.criteria import CRITERIA
+from keras_sda.pruning.criteria.criteria import CRITERIA
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.mask import mask
 from keras_sda.pruning.prune import PruningResult, prune

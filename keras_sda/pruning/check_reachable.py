@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_sda.pruning.criteria import NEEDS_DATA
+from keras_sda.pruning.criteria.criteria import NEEDS_DATA
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
 

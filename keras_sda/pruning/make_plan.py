@@ -7,11 +7,11 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelGraph, expand_known_blocks
-from keras_sda.pruning.channel_statistics import channel_statistics
-from keras_sda.pruning.criteria import CRITERIA, NEEDS_DATA
-from keras_sda.pruning.model_cost import ModelCost
+from keras_sda.pruning.budget.model_cost import ModelCost
+from keras_sda.pruning.budget.select_channels import select_channels
+from keras_sda.pruning.criteria.channel_statistics import channel_statistics
+from keras_sda.pruning.criteria.criteria import CRITERIA, NEEDS_DATA
 from keras_sda.pruning.pruning_plan import PruningPlan
-from keras_sda.pruning.select_channels import select_channels
 from keras_sda.utils import InvalidInputError
 
 
@@ -120,7 +120,7 @@ def make_plan(
                 "such as 0.5, or a smaller number."
             )
     if latency is not None:
-        from keras_sda.pruning.meet_latency import meet_latency
+        from keras_sda.pruning.budget.meet_latency import meet_latency
 
         removed = meet_latency(
             graph, scores, latency, targets, cost, batch_size, **constraints

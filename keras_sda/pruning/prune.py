@@ -15,9 +15,9 @@ from keras_sda.graph import (
     frozen_note,
     remove_channels,
 )
+from keras_sda.pruning.budget.model_cost import ModelCost
 from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.pruning.make_plan import make_plan
-from keras_sda.pruning.model_cost import ModelCost
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.pruning_report import PruningReport
 from keras_sda.utils import InvalidInputError

@@ -12,7 +12,7 @@ import keras
 from keras_sda.analysis import LatencyComparison, compare_latency, profile
 from keras_sda.analysis.latency.layer_timer import LayerTimer
 from keras_sda.graph import frozen_note, swapped_bias_note
-from keras_sda.pruning.draw_channels import draw_channels
+from keras_sda.pruning.criteria.draw_channels import draw_channels
 from keras_sda.utils.files.csv_rows import csv_text
 from keras_sda.utils.files.report_files import markdown_table, read_report, write_report
 

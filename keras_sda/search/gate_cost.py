@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelTrace
-from keras_sda.pruning.model_cost import ModelCost
+from keras_sda.pruning.budget.model_cost import ModelCost
 from keras_sda.search.add_channel_gates import channel_gates
 from keras_sda.search.lost_branches import LostBranches
 from keras_sda.search.prepared_model import prepared_model

@@ -8,7 +8,7 @@ import numpy as np
 from keras_sda.analysis import profile
 from keras_sda.graph import ChannelGraph
 from keras_sda.pruning import PruningPlan, mask, shrink
-from keras_sda.pruning.model_cost import ModelCost
+from keras_sda.pruning.budget.model_cost import ModelCost
 
 
 def run_surgery_test(

@@ -8,7 +8,7 @@ from keras_sda.analysis import depth_attention
 from keras_sda.data.fit.fit_data import FitData
 from keras_sda.graph import ChannelGraph
 from keras_sda.layers import SelectiveDepthAttention
-from keras_sda.pruning.channel_statistics import channel_statistics
+from keras_sda.pruning.criteria.channel_statistics import channel_statistics
 from keras_sda.search import ChannelSearch, add_channel_gates
 from keras_sda.utils import InvalidInputError
 

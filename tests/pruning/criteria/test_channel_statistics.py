@@ -7,7 +7,7 @@ import pytest
 from keras_sda.data.fit.data_batches import data_batches
 from keras_sda.graph import ChannelGraph
 from keras_sda.pruning import CRITERIA, make_plan
-from keras_sda.pruning.channel_statistics import channel_statistics
+from keras_sda.pruning.criteria.channel_statistics import channel_statistics
 from keras_sda.utils import InvalidInputError
 
 layers = keras.layers
@@ -190,7 +190,7 @@ def test_other_backends_give_the_same(backend, run_python, capsys):
     code = """
 import numpy as np, keras
 from keras_sda.graph import ChannelGraph
-from keras_sda.pruning.channel_statistics import channel_statistics
+from keras_sda.pruning.criteria.channel_statistics import channel_statistics
 x = keras.Input((4,))
 y = keras.layers.Dense(3, kernel_initializer="ones", bias_initializer="ones")(x)
 y = keras.layers.BatchNormalization()(y)

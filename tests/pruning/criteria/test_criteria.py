@@ -115,7 +115,7 @@ def test_criteria_on_data(name):
         received["scores"] = scores(group)
         return received["scores"]
 
-    from keras_sda.pruning.channel_statistics import channel_statistics
+    from keras_sda.pruning.criteria.channel_statistics import channel_statistics
 
     graph = ChannelGraph(model)
     statistics = channel_statistics(graph, model, name, (inputs, targets), "mse")

@@ -8,10 +8,10 @@ from keras_sda.analysis import profile
 from keras_sda.analysis.latency.layer_timer import LayerTimer, timeable_calls
 from keras_sda.graph import ChannelGraph
 from keras_sda.pruning import make_plan, prune
-from keras_sda.pruning.criteria import l1
-from keras_sda.pruning.layer_latency import LayerLatency
-from keras_sda.pruning.meet_latency import meet_latency
-from keras_sda.pruning.model_cost import ModelCost
+from keras_sda.pruning.budget.layer_latency import LayerLatency
+from keras_sda.pruning.budget.meet_latency import meet_latency
+from keras_sda.pruning.budget.model_cost import ModelCost
+from keras_sda.pruning.criteria.criteria import l1
 from keras_sda.utils import InvalidInputError
 
 layers = keras.layers

@@ -34,7 +34,7 @@ class ModelCost:
 
     >>> import keras
     >>> from keras_sda.graph import ChannelGraph
-    >>> from keras_sda.pruning.model_cost import ModelCost
+    >>> from keras_sda.pruning.budget.model_cost import ModelCost
     >>> x = keras.Input((8,))
     >>> y = keras.layers.Dense(4)(x)
     >>> cost = ModelCost(ChannelGraph(keras.Model(x, keras.layers.Dense(2)(y))))

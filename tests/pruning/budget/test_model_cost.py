@@ -10,7 +10,7 @@ from pruning.zoo_structures import TOPOLOGIES
 from keras_sda.analysis import profile
 from keras_sda.graph import ChannelGraph
 from keras_sda.pruning import make_plan, shrink
-from keras_sda.pruning.model_cost import ModelCost
+from keras_sda.pruning.budget.model_cost import ModelCost
 from keras_sda.utils import InvalidInputError
 
 

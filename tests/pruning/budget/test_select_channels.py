@@ -9,8 +9,8 @@ from pruning.zoo import conv, head
 from keras_sda.graph import ChannelGraph
 from keras_sda.layers import GroupedConv2D
 from keras_sda.pruning import make_plan, shrink
-from keras_sda.pruning.model_cost import ModelCost
-from keras_sda.pruning.select_channels import select_channels
+from keras_sda.pruning.budget.model_cost import ModelCost
+from keras_sda.pruning.budget.select_channels import select_channels
 from keras_sda.utils import InvalidInputError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from keras_sda.graph import ChannelGraph, ChannelGroup
-from keras_sda.pruning.model_cost import ModelCost
+from keras_sda.pruning.budget.model_cost import ModelCost
 from keras_sda.utils import InvalidInputError
 
 
@@ -46,7 +46,7 @@ def select_channels(
     Example:
 
     >>> import keras
-    >>> from keras_sda.pruning.select_channels import select_channels
+    >>> from keras_sda.pruning.budget.select_channels import select_channels
     >>> x = keras.Input((8,))
     >>> y = keras.layers.Dense(4)(x)
     >>> graph = ChannelGraph(keras.Model(x, keras.layers.Dense(2)(y)))

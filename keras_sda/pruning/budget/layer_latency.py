@@ -50,7 +50,7 @@ class LayerLatency:
     Example:
 
     >>> import keras
-    >>> from keras_sda.pruning.layer_latency import LayerLatency
+    >>> from keras_sda.pruning.budget.layer_latency import LayerLatency
     >>> x = keras.Input((8,))
     >>> y = keras.layers.Dense(4)(x)
     >>> graph = ChannelGraph(keras.Model(x, keras.layers.Dense(2)(y)))

@@ -7,9 +7,9 @@ import numpy as np
 
 from keras_sda.data.fit.data_batches import data_batches
 from keras_sda.graph import ChannelGraph
-from keras_sda.pruning.criteria import l1
-from keras_sda.pruning.loss_gradients import loss_gradients
-from keras_sda.pruning.model_loss import ModelLoss
+from keras_sda.pruning.criteria.criteria import l1
+from keras_sda.pruning.criteria.loss_gradients import loss_gradients
+from keras_sda.pruning.criteria.model_loss import ModelLoss
 from keras_sda.utils import InvalidInputError
 
 
@@ -43,7 +43,7 @@ def channel_statistics(
     Example:
 
     >>> import keras
-    >>> from keras_sda.pruning.channel_statistics import channel_statistics
+    >>> from keras_sda.pruning.criteria.channel_statistics import channel_statistics
     >>> x = keras.Input((2,))
     >>> y = keras.layers.Dense(3, kernel_initializer="ones")(x)
     >>> model = keras.Model(x, keras.layers.Dense(1)(y))

@@ -8,9 +8,9 @@ from absl import logging
 
 from keras_sda.analysis.latency.inference_step import InferenceStep
 from keras_sda.graph import ChannelGraph, remove_channels
-from keras_sda.pruning.layer_latency import LayerLatency
-from keras_sda.pruning.model_cost import ModelCost
-from keras_sda.pruning.select_channels import select_channels
+from keras_sda.pruning.budget.layer_latency import LayerLatency
+from keras_sda.pruning.budget.model_cost import ModelCost
+from keras_sda.pruning.budget.select_channels import select_channels
 from keras_sda.utils import InvalidInputError
 
 # The measured share may exceed the target by this factor, and fall below it by that.

@@ -1,0 +1,1 @@
+"""What a channel is worth, and the statistics that say so."""
