@@ -25,8 +25,8 @@ import rows
 from keras_sda.analysis import profile
 from keras_sda.layers import GatherChannels, ScatterChannels
 from keras_sda.search import GateCost, add_channel_gates, channel_gates
-from keras_sda.search.choose_masks import choose_masks
-from keras_sda.search.derive import derive_masks
+from keras_sda.search.masks.choose_masks import choose_masks
+from keras_sda.search.masks.derive import derive_masks
 
 KEY = (
     "network", "residual", "device", "backend", "batch_size", "image_size", "target"

@@ -26,7 +26,7 @@ import rows
 
 from keras_sda import applications
 from keras_sda.search import GateCost, add_channel_gates, channel_gates
-from keras_sda.search.gate_penalty import gate_penalty
+from keras_sda.search.gates.gate_penalty import gate_penalty
 from keras_sda.search.search_model import SearchModel
 from keras_sda.search.stage_variables import stage_variables
 

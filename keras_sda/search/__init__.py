@@ -1,17 +1,22 @@
 """DNAL: gates on every channel, three stages of training, the smaller network."""
 
-from keras_sda.search.add_channel_gates import (
+from keras_sda.search.channel_search import ChannelSearch
+from keras_sda.search.gates.add_channel_gates import (
     add_channel_gates,
     channel_gates,
     remove_channel_gates,
 )
-from keras_sda.search.channel_search import ChannelSearch
-from keras_sda.search.derive import DerivationResult, close_gates, derive, open_channels
-from keras_sda.search.find_gate_positions import GatePosition, find_gate_positions
-from keras_sda.search.fit_to_budget import fit_to_budget
-from keras_sda.search.gate_cost import GateCost
-from keras_sda.search.gate_regularizer import gate_regularizer
-from keras_sda.search.gate_schedule import gate_schedule
+from keras_sda.search.gates.find_gate_positions import GatePosition, find_gate_positions
+from keras_sda.search.gates.gate_cost import GateCost
+from keras_sda.search.gates.gate_regularizer import gate_regularizer
+from keras_sda.search.gates.gate_schedule import gate_schedule
+from keras_sda.search.masks.derive import (
+    DerivationResult,
+    close_gates,
+    derive,
+    open_channels,
+)
+from keras_sda.search.masks.fit_to_budget import fit_to_budget
 from keras_sda.search.plot_search import plot_search
 from keras_sda.search.published_searches import PUBLISHED_SEARCHES
 from keras_sda.search.search_log import SearchLog

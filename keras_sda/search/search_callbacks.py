@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 
-from keras_sda.search.gate_cost import GateCost
+from keras_sda.search.gates.gate_cost import GateCost
 
 
 class HardenGates(keras.callbacks.Callback):

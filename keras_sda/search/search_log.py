@@ -7,7 +7,7 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_sda.search.gate_cost import GateCost
+from keras_sda.search.gates.gate_cost import GateCost
 from keras_sda.search.search_callbacks import gate_values, hard_macs
 from keras_sda.utils.files.csv_rows import read_numbers, write_rows
 

@@ -9,8 +9,8 @@ import numpy as np
 from keras_sda.data.fit.array_structures import leaves, shape_of
 from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.graph import find_head
-from keras_sda.search.gate_cost import GateCost
-from keras_sda.search.round_masks import check_round_to
+from keras_sda.search.gates.gate_cost import GateCost
+from keras_sda.search.masks.round_masks import check_round_to
 from keras_sda.utils import InvalidInputError
 
 

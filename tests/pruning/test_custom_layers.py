@@ -24,7 +24,7 @@ from keras_sda.graph.rules.made_inside import num_made
 from keras_sda.grouping import find_groupable_layers, self_group
 from keras_sda.pruning import PruningReport, make_plan, prune
 from keras_sda.search import add_channel_gates, find_gate_positions
-from keras_sda.search.gate_cost import GateCost
+from keras_sda.search.gates.gate_cost import GateCost
 from keras_sda.search.search_options import check_budget
 from keras_sda.utils import InvalidInputError
 

@@ -12,7 +12,7 @@ from search.golden_networks import (
 )
 
 from keras_sda.search import ChannelSearch
-from keras_sda.search.gate_penalty import gate_penalty
+from keras_sda.search.gates.gate_penalty import gate_penalty
 from keras_sda.search.search_model import SearchModel
 
 

@@ -16,7 +16,7 @@ from keras_sda.search import (
     derive,
     find_gate_positions,
 )
-from keras_sda.search.derive import derive_masks
+from keras_sda.search.masks.derive import derive_masks
 from keras_sda.utils import InvalidInputError
 
 BLOCK1, BLOCK2 = "stage2_block1", "stage2_block2"

@@ -10,7 +10,7 @@ sys.path.insert(0, {folder!r})
 import keras
 import numpy as np
 from keras_sda.search import ChannelSearch, add_channel_gates
-from keras_sda.search.derive import derive_masks
+from keras_sda.search.masks.derive import derive_masks
 from keras_sda.training import make_strategy
 from training.tiny_search_run import tiny_classifier
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_sda.layers import ScaledSigmoidGate
-from keras_sda.search.gate_cost import GateCost
-from keras_sda.search.gate_regularizer import gate_regularizer
+from keras_sda.search.gates.gate_cost import GateCost
+from keras_sda.search.gates.gate_regularizer import gate_regularizer
 
 
 def gate_penalty(

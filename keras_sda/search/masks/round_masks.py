@@ -37,7 +37,7 @@ def round_masks(
 
     >>> import keras, numpy as np
     >>> from keras_sda.layers import ScaledSigmoidGate
-    >>> from keras_sda.search.round_masks import round_masks
+    >>> from keras_sda.search.masks.round_masks import round_masks
     >>> gate = ScaledSigmoidGate(name="gate")
     >>> gate.build((None, 6))
     >>> _ = gate.s.assign([5, 4, -1, -3, -2, -4])

@@ -9,11 +9,11 @@ import numpy as np
 
 from keras_sda.graph import ChannelTrace
 from keras_sda.pruning.budget.model_cost import ModelCost
-from keras_sda.search.add_channel_gates import channel_gates
-from keras_sda.search.lost_branches import LostBranches
-from keras_sda.search.prepared_model import prepared_model
-from keras_sda.search.surgery_layers import AlignedAdd, FixedGate
-from keras_sda.search.zero_flow import ZeroFlow
+from keras_sda.search.gates.add_channel_gates import channel_gates
+from keras_sda.search.surgery.lost_branches import LostBranches
+from keras_sda.search.surgery.prepared_model import prepared_model
+from keras_sda.search.surgery.surgery_layers import AlignedAdd, FixedGate
+from keras_sda.search.surgery.zero_flow import ZeroFlow
 
 
 class GateCost(ModelCost):
@@ -40,7 +40,7 @@ class GateCost(ModelCost):
 
     >>> import keras
     >>> from keras_sda.search import add_channel_gates
-    >>> from keras_sda.search.gate_cost import GateCost
+    >>> from keras_sda.search.gates.gate_cost import GateCost
     >>> from keras_sda.applications import CIFARResNet20
     >>> model = CIFARResNet20()
     >>> cost = GateCost(add_channel_gates(model))

@@ -7,11 +7,11 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelTrace, ModelGraph, remove_channels
-from keras_sda.search.fold_constants import fold_constants
-from keras_sda.search.official_cuts import official_cuts
-from keras_sda.search.prepared_model import prepared_model
-from keras_sda.search.surgery_layers import FixedGate
-from keras_sda.search.zero_flow import ZeroFlow
+from keras_sda.search.surgery.fold_constants import fold_constants
+from keras_sda.search.surgery.official_cuts import official_cuts
+from keras_sda.search.surgery.prepared_model import prepared_model
+from keras_sda.search.surgery.surgery_layers import FixedGate
+from keras_sda.search.surgery.zero_flow import ZeroFlow
 from keras_sda.utils import InvalidInputError
 
 
@@ -59,7 +59,7 @@ def remove_closed_channels(
 
     >>> import keras
     >>> from keras_sda.search import add_channel_gates
-    >>> from keras_sda.search.remove_closed_channels import remove_closed_channels
+    >>> from keras_sda.search.surgery.remove_closed_channels import remove_closed_channels
     >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
     >>> gated = add_channel_gates(model, where=["block_1_depthwise_BN"])
     >>> masks = {"block_1_depthwise_BN_gate": np.arange(96) < 50}

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ModelGraph
-from keras_sda.search.prepared_model import CallKey, channel_axis
-from keras_sda.search.surgery_layers import AlignedAdd, FixedGate
+from keras_sda.search.surgery.prepared_model import CallKey, channel_axis
+from keras_sda.search.surgery.surgery_layers import AlignedAdd, FixedGate
 from keras_sda.utils import InvalidInputError
 
 # Size of maps whose size is open: a constant does not depend on it.
@@ -32,8 +32,8 @@ def fold_constants(model: keras.Model) -> dict[CallKey, tuple[list[int], np.ndar
 
     >>> import keras, numpy as np
     >>> from keras_sda.layers import ScaledSigmoidGate
-    >>> from keras_sda.search.fold_constants import fold_constants
-    >>> from keras_sda.search.prepared_model import prepared_model
+    >>> from keras_sda.search.surgery.fold_constants import fold_constants
+    >>> from keras_sda.search.surgery.prepared_model import prepared_model
     >>> x = keras.Input((2,))
     >>> y = ScaledSigmoidGate(name="gate")(keras.layers.Dense(2)(x))
     >>> y = keras.layers.Add(name="sum")([x, y])

@@ -37,7 +37,7 @@ def gate_regularizer(
     Example:
 
     >>> import numpy as np
-    >>> from keras_sda.search.gate_regularizer import gate_regularizer
+    >>> from keras_sda.search.gates.gate_regularizer import gate_regularizer
     >>> float(gate_regularizer(np.zeros(8)))
     4.0
 

@@ -16,8 +16,8 @@ from keras_sda.search import (
     fit_to_budget,
     open_channels,
 )
-from keras_sda.search.derive import derive_masks
-from keras_sda.search.round_masks import round_masks
+from keras_sda.search.masks.derive import derive_masks
+from keras_sda.search.masks.round_masks import round_masks
 from keras_sda.utils import InvalidInputError
 
 

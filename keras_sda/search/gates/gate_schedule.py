@@ -23,7 +23,7 @@ def gate_schedule(epochs: int, final_beta: float = 1e4) -> list[float]:
 
     Example:
 
-    >>> from keras_sda.search.gate_schedule import gate_schedule
+    >>> from keras_sda.search.gates.gate_schedule import gate_schedule
     >>> [round(beta) for beta in gate_schedule(4)]
     [10, 100, 1000, 10000]
 

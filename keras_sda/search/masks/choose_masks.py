@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_sda.search.derive import check_trained, open_channels
-from keras_sda.search.fit_to_budget import fit_to_budget
-from keras_sda.search.gate_cost import GateCost
-from keras_sda.search.round_masks import check_round_to, round_masks
+from keras_sda.search.gates.gate_cost import GateCost
+from keras_sda.search.masks.derive import check_trained, open_channels
+from keras_sda.search.masks.fit_to_budget import fit_to_budget
+from keras_sda.search.masks.round_masks import check_round_to, round_masks
 
 
 def choose_masks(

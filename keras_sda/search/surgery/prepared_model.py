@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_sda.graph import as_functional, clone_edited, uncompiled
 from keras_sda.layers import ScaledSigmoidGate
-from keras_sda.search.surgery_layers import (
+from keras_sda.search.surgery.surgery_layers import (
     AlignedAdd,
     ChannelCut,
     ChannelOffset,
@@ -42,7 +42,7 @@ def prepared_model(
     Example:
 
     >>> import keras
-    >>> from keras_sda.search.prepared_model import prepared_model
+    >>> from keras_sda.search.surgery.prepared_model import prepared_model
     >>> x = keras.Input((4,))
     >>> y = keras.layers.Add()([x, keras.layers.Dense(4)(x)])
     >>> type(prepared_model(keras.Model(x, y)).layers[-1]).__name__

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from keras_sda.search.gate_cost import GateCost
-from keras_sda.search.round_masks import check_round_to, round_masks
+from keras_sda.search.gates.gate_cost import GateCost
+from keras_sda.search.masks.round_masks import check_round_to, round_masks
 from keras_sda.utils import InvalidInputError
 
 _TRIES = 200

@@ -7,10 +7,10 @@ import numpy as np
 
 from keras_sda.graph import ChannelTrace, ModelGraph
 from keras_sda.graph.model.convolutions import CONVOLUTIONS
-from keras_sda.search.keeps_zeros import keeps_zeros
-from keras_sda.search.prepared_model import CallKey, prepared_model
-from keras_sda.search.surgery_layers import AlignedAdd, FixedGate
-from keras_sda.search.zero_flow import ZeroFlow
+from keras_sda.search.surgery.keeps_zeros import keeps_zeros
+from keras_sda.search.surgery.prepared_model import CallKey, prepared_model
+from keras_sda.search.surgery.surgery_layers import AlignedAdd, FixedGate
+from keras_sda.search.surgery.zero_flow import ZeroFlow
 
 
 def official_cuts(
@@ -33,7 +33,7 @@ def official_cuts(
 
     >>> import keras, numpy as np
     >>> from keras_sda.search import add_channel_gates
-    >>> from keras_sda.search.official_cuts import official_cuts
+    >>> from keras_sda.search.surgery.official_cuts import official_cuts
     >>> model = keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3),
     ...                                     include_top=False)
     >>> gated = add_channel_gates(model)

@@ -14,8 +14,8 @@ from keras_sda.graph import (
     unwrapped,
 )
 from keras_sda.layers import ScaledSigmoidGate
-from keras_sda.search.find_gate_positions import find_gate_positions
-from keras_sda.search.prepared_model import copy_nested
+from keras_sda.search.gates.find_gate_positions import find_gate_positions
+from keras_sda.search.surgery.prepared_model import copy_nested
 from keras_sda.utils import InvalidInputError
 
 

@@ -16,9 +16,9 @@ from keras_sda.graph import (
 )
 from keras_sda.graph.model.convolutions import CONVOLUTIONS
 from keras_sda.graph.model.shortcut_convolutions import shortcut_convolutions
-from keras_sda.search.prepared_model import prepared_model
-from keras_sda.search.surgery_layers import AlignedAdd
-from keras_sda.search.zero_flow import ZeroFlow
+from keras_sda.search.surgery.prepared_model import prepared_model
+from keras_sda.search.surgery.surgery_layers import AlignedAdd
+from keras_sda.search.surgery.zero_flow import ZeroFlow
 from keras_sda.utils import InvalidInputError
 
 

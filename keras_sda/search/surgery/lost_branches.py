@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_sda.graph import ChannelTrace, ModelGraph
-from keras_sda.search.surgery_layers import AlignedAdd, FixedGate
+from keras_sda.search.surgery.surgery_layers import AlignedAdd, FixedGate
 
 
 class LostBranches:
@@ -25,8 +25,8 @@ class LostBranches:
     >>> import keras
     >>> from keras_sda.graph import ChannelTrace
     >>> from keras_sda.layers import ScaledSigmoidGate
-    >>> from keras_sda.search.lost_branches import LostBranches
-    >>> from keras_sda.search.prepared_model import prepared_model
+    >>> from keras_sda.search.surgery.lost_branches import LostBranches
+    >>> from keras_sda.search.surgery.prepared_model import prepared_model
     >>> x = keras.layers.Dense(3, name="first")(keras.Input((2,)))
     >>> y = keras.layers.Dense(5, name="inner")(x)
     >>> y = ScaledSigmoidGate(name="gate")(keras.layers.Dense(3)(y))

@@ -15,7 +15,7 @@ from keras_sda.layers import (
     SelectiveDepthAttention,
     SqueezeExcite2D,
 )
-from keras_sda.search.surgery_layers import FixedGate
+from keras_sda.search.surgery.surgery_layers import FixedGate
 
 _LAYERS = (
     "ActivityRegularization Dropout GaussianDropout Identity SpatialDropout1D "
@@ -73,7 +73,7 @@ def keeps_zeros(node: Any) -> str:
 
     >>> import keras
     >>> from keras_sda.graph import ModelGraph
-    >>> from keras_sda.search.keeps_zeros import keeps_zeros
+    >>> from keras_sda.search.surgery.keeps_zeros import keeps_zeros
     >>> x = y = keras.Input((4,))
     >>> for name in ("relu", "sigmoid"):
     ...     y = keras.layers.Activation(name)(y)

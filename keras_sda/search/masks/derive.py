@@ -10,10 +10,10 @@ from absl import logging
 
 from keras_sda.graph import clone_edited, input_specs, uncompiled
 from keras_sda.pruning import PruningReport
-from keras_sda.search.add_channel_gates import channel_gates, remove_channel_gates
-from keras_sda.search.prepared_model import copy_nested
-from keras_sda.search.remove_closed_channels import remove_closed_channels
-from keras_sda.search.round_masks import check_round_to, round_masks
+from keras_sda.search.gates.add_channel_gates import channel_gates, remove_channel_gates
+from keras_sda.search.masks.round_masks import check_round_to, round_masks
+from keras_sda.search.surgery.prepared_model import copy_nested
+from keras_sda.search.surgery.remove_closed_channels import remove_closed_channels
 from keras_sda.utils import InvalidInputError
 
 

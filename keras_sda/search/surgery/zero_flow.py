@@ -5,8 +5,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from keras_sda.graph import ChannelTrace
-from keras_sda.search.keeps_zeros import keeps_zeros
-from keras_sda.search.surgery_layers import AlignedAdd, ChannelCut, ChannelOffset
+from keras_sda.search.surgery.keeps_zeros import keeps_zeros
+from keras_sda.search.surgery.surgery_layers import (
+    AlignedAdd,
+    ChannelCut,
+    ChannelOffset,
+)
 
 
 class ZeroFlow:
@@ -26,7 +30,7 @@ class ZeroFlow:
 
     >>> import keras
     >>> from keras_sda.graph import ChannelTrace
-    >>> from keras_sda.search.zero_flow import ZeroFlow
+    >>> from keras_sda.search.surgery.zero_flow import ZeroFlow
     >>> x = keras.Input((8,))
     >>> y = keras.layers.Dense(2, name="a")(x)
     >>> trace = ChannelTrace(keras.Model(x, keras.layers.Dense(2, name="b")(y)))

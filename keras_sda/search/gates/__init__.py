@@ -1,0 +1,1 @@
+"""Gates on channels: where they stand, what they cost, how they close."""

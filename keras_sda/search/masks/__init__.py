@@ -1,0 +1,1 @@
+"""From gates to masks to the smaller model."""

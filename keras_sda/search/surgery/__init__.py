@@ -1,0 +1,1 @@
+"""How closed channels leave a model, and what their constants become."""
