@@ -1,8 +1,10 @@
 """SG-CNN: filters that read alike form groups, and groups read fewer channels."""
 
-from keras_sda.grouping.balanced_groups import BalancedGroups, balanced_groups
-from keras_sda.grouping.cluster_filters import cluster_filters
-from keras_sda.grouping.filter_clusters import FilterClusters
+from keras_sda.grouping.clusters.balanced_groups import BalancedGroups, balanced_groups
+from keras_sda.grouping.clusters.cluster_filters import cluster_filters
+from keras_sda.grouping.clusters.filter_clusters import FilterClusters
+from keras_sda.grouping.clusters.group_mask import GroupMask, group_mask
+from keras_sda.grouping.clusters.importance_vectors import importance_vectors
 from keras_sda.grouping.find_groupable_layers import (
     GroupableLayer,
     find_groupable_layers,
@@ -11,7 +13,6 @@ from keras_sda.grouping.group_and_fine_tune import (
     FineTunedGroups,
     group_and_fine_tune,
 )
-from keras_sda.grouping.group_mask import GroupMask, group_mask
 from keras_sda.grouping.grouping_recipe import GroupingRecipe
 from keras_sda.grouping.grouping_recipes import GROUPING_RECIPES
 from keras_sda.grouping.grouping_report import (
@@ -20,9 +21,8 @@ from keras_sda.grouping.grouping_report import (
     LayerLeftAlone,
 )
 from keras_sda.grouping.grouping_steps import GroupingStep, grouping_steps
-from keras_sda.grouping.importance_vectors import importance_vectors
-from keras_sda.grouping.pack import PackingResult, pack
-from keras_sda.grouping.packing_report import PackedLayer, PackingReport
+from keras_sda.grouping.packing.pack import PackingResult, pack
+from keras_sda.grouping.packing.packing_report import PackedLayer, PackingReport
 from keras_sda.grouping.plot_filter_matrix import plot_filter_matrix
 from keras_sda.grouping.plot_group_sizes import plot_group_sizes
 from keras_sda.grouping.published_counts import PublishedCounts, published_counts

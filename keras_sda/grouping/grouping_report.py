@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_sda.analysis import profile
 from keras_sda.graph import layer_calls
-from keras_sda.grouping.importance_vectors import importance_vectors
+from keras_sda.grouping.clusters.importance_vectors import importance_vectors
 from keras_sda.grouping.published_counts import published_counts
 from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError

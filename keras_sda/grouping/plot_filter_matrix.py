@@ -5,8 +5,8 @@ import os
 import keras
 import numpy as np
 
+from keras_sda.grouping.clusters.importance_vectors import importance_vectors
 from keras_sda.grouping.find_groupable_layers import find_groupable_layers
-from keras_sda.grouping.importance_vectors import importance_vectors
 from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError, atomic_write
 

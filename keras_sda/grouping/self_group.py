@@ -9,10 +9,10 @@ from absl import logging
 
 from keras_sda.graph import as_functional, frozen_note, unwrapped
 from keras_sda.grouping.check_rates import check_rates
-from keras_sda.grouping.disjoint_groups import disjoint_groups
+from keras_sda.grouping.clusters.disjoint_groups import disjoint_groups
+from keras_sda.grouping.clusters.layer_groups import layer_groups
 from keras_sda.grouping.find_groupable_layers import find_groupable_layers
 from keras_sda.grouping.grouping_report import GroupingReport, LayerLeftAlone
-from keras_sda.grouping.layer_groups import layer_groups
 from keras_sda.grouping.looks_untrained import looks_untrained
 from keras_sda.grouping.masked_copy import masked_copy
 from keras_sda.utils import InvalidInputError

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from keras_sda.grouping.assign_blocks import assign_blocks
-from keras_sda.grouping.cluster_filters import cluster_filters
+from keras_sda.grouping.clusters.assign_blocks import assign_blocks
+from keras_sda.grouping.clusters.cluster_filters import cluster_filters
 from keras_sda.utils import InvalidInputError
 
 _KINDS = ("disjoint", "equal")

@@ -6,7 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.grouping.filter_lists import FilterList, filter_lists, merged_lists
+from keras_sda.grouping.packing.filter_lists import (
+    FilterList,
+    filter_lists,
+    merged_lists,
+)
 from keras_sda.layers import (
     GatherChannels,
     GroupedConv2D,
@@ -95,7 +99,7 @@ def packed_forms(layer: keras.layers.Layer) -> list[PackedForm]:
     Example:
 
     >>> import numpy as np
-    >>> from keras_sda.grouping.packed_forms import packed_forms
+    >>> from keras_sda.grouping.packing.packed_forms import packed_forms
     >>> from keras_sda.layers import SelfGroupedDense
     >>> layer = SelfGroupedDense(2)
     >>> layer.build((None, 3))
@@ -129,7 +133,7 @@ def packed_form(layer: keras.layers.Layer, name: str) -> PackedForm:
 
     Example:
 
-    >>> from keras_sda.grouping.packed_forms import packed_form
+    >>> from keras_sda.grouping.packing.packed_forms import packed_form
     >>> from keras_sda.layers import SelfGroupedDense
     >>> layer = SelfGroupedDense(2)
     >>> layer.build((None, 3))

@@ -25,7 +25,7 @@ def trim_unread(model: keras.Model, round_to: int = 1) -> tuple[keras.Model, int
 
     >>> from keras_sda.applications import LeNet
     >>> from keras_sda.grouping import self_group
-    >>> from keras_sda.grouping.trim_unread import trim_unread
+    >>> from keras_sda.grouping.packing.trim_unread import trim_unread
     >>> masked = self_group(LeNet(), conv_rate=0.5, dense_rate=0.5).model
     >>> trim_unread(masked)[1] >= 0
     True

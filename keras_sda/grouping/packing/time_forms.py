@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_sda.analysis.latency.inference_step import InferenceStep
-from keras_sda.grouping.packed_forms import PackedForm
+from keras_sda.grouping.packing.packed_forms import PackedForm
 
 _SETTINGS = "strides padding kernel_size dilation_rate data_format dtype".split()
 # A call of a function takes up to milliseconds by itself, most of all where threads
@@ -29,8 +29,8 @@ class FormTimer:
 
     Example:
 
-    >>> from keras_sda.grouping.packed_forms import packed_forms
-    >>> from keras_sda.grouping.time_forms import FormTimer
+    >>> from keras_sda.grouping.packing.packed_forms import packed_forms
+    >>> from keras_sda.grouping.packing.time_forms import FormTimer
     >>> from keras_sda.layers import SelfGroupedDense
     >>> layer = SelfGroupedDense(2)
     >>> layer.build((None, 3))

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelGraph, permute_channels
-from keras_sda.grouping.filter_lists import filter_lists
+from keras_sda.grouping.packing.filter_lists import filter_lists
 from keras_sda.layers.compression.self_grouped import SelfGrouped
 
 # What a reader of overlapping lists gains from an order is little.
@@ -28,7 +28,7 @@ def order_channels(model: keras.Model, names: Collection[str]) -> keras.Model:
 
     >>> from keras_sda.applications import LeNet
     >>> from keras_sda.grouping import self_group
-    >>> from keras_sda.grouping.order_channels import order_channels
+    >>> from keras_sda.grouping.packing.order_channels import order_channels
     >>> masked = self_group(LeNet(), conv_rate=0.5, dense_rate=0.5).model
     >>> tuple(order_channels(masked, ["fc1"]).get_layer("fc1").labels.shape)
     (500,)

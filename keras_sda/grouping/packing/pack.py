@@ -15,16 +15,16 @@ from keras_sda.graph import (
     uncompiled,
     unwrapped,
 )
-from keras_sda.grouping.order_channels import order_channels
-from keras_sda.grouping.packed_forms import (
+from keras_sda.grouping.packing.order_channels import order_channels
+from keras_sda.grouping.packing.packed_forms import (
     PackedForm,
     dense_form,
     packed_form,
     packed_forms,
 )
-from keras_sda.grouping.packing_report import PackedLayer, PackingReport
-from keras_sda.grouping.time_forms import FormTimer
-from keras_sda.grouping.trim_unread import trim_unread
+from keras_sda.grouping.packing.packing_report import PackedLayer, PackingReport
+from keras_sda.grouping.packing.time_forms import FormTimer
+from keras_sda.grouping.packing.trim_unread import trim_unread
 from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
 

@@ -10,7 +10,7 @@ import keras
 
 from keras_sda.analysis import profile
 from keras_sda.graph import swapped_bias_note
-from keras_sda.grouping.filter_lists import filter_lists
+from keras_sda.grouping.packing.filter_lists import filter_lists
 from keras_sda.utils.files.csv_rows import csv_text
 from keras_sda.utils.files.report_files import markdown_table, read_report, write_report
 

@@ -20,9 +20,9 @@ from pruning.zoo_structures import TOPOLOGIES
 
 from keras_sda import applications
 from keras_sda.grouping import find_groupable_layers, pack, self_group
-from keras_sda.grouping.packed_forms import packed_forms
-from keras_sda.grouping.time_forms import FormTimer
-from keras_sda.grouping.trim_unread import trim_unread
+from keras_sda.grouping.packing.packed_forms import packed_forms
+from keras_sda.grouping.packing.time_forms import FormTimer
+from keras_sda.grouping.packing.trim_unread import trim_unread
 from keras_sda.layers import (
     GatherChannels,
     GroupedConv2D,
@@ -290,7 +290,7 @@ def test_auto_needs_a_margin(factor, form):
             },
         ),
         unittest.mock.patch(
-            "keras_sda.grouping.pack.compare_latency", lambda *a, **k: compared
+            "keras_sda.grouping.packing.pack.compare_latency", lambda *a, **k: compared
         ),
     ):
         report = pack(masked_network()).report
@@ -384,7 +384,9 @@ def test_short_layers_are_timed_in_a_row():
         def time_ms(self):
             return 5.0 + self.links + 2.0 * self.calls
 
-    with unittest.mock.patch("keras_sda.grouping.time_forms.InferenceStep", Step):
+    with unittest.mock.patch(
+        "keras_sda.grouping.packing.time_forms.InferenceStep", Step
+    ):
         times = FormTimer(1, 1).times_ms(packed_forms(layer), (8, 8, 8))
     assert {step.calls for step in built[1:]} == {0, 1}  # 7 ms once, so no row
     assert times == dict.fromkeys(times, 2.0)
@@ -394,7 +396,9 @@ def test_short_layers_are_timed_in_a_row():
             return super().time_ms() / 4
 
     built.clear()
-    with unittest.mock.patch("keras_sda.grouping.time_forms.InferenceStep", Fast):
+    with unittest.mock.patch(
+        "keras_sda.grouping.packing.time_forms.InferenceStep", Fast
+    ):
         times = FormTimer(1, 1).times_ms(packed_forms(layer), (8, 8, 8))
     assert {step.calls for step in built[1:]} == {0, 4}
     assert {step.links for step in built[1:]} == {3}

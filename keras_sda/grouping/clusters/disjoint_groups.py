@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelGraph
-from keras_sda.grouping.balanced_groups import choose_num_groups
-from keras_sda.grouping.importance_vectors import importance_vectors
-from keras_sda.grouping.joint_blocks import BlockLayer, joint_blocks
-from keras_sda.grouping.layer_groups import LayerGroups
+from keras_sda.grouping.clusters.balanced_groups import choose_num_groups
+from keras_sda.grouping.clusters.importance_vectors import importance_vectors
+from keras_sda.grouping.clusters.joint_blocks import BlockLayer, joint_blocks
+from keras_sda.grouping.clusters.layer_groups import LayerGroups
 from keras_sda.utils import InvalidInputError
 
 # Runs of neighbours are cheap to move if they are this long.
@@ -43,7 +43,7 @@ def disjoint_groups(
     Example:
 
     >>> from keras_sda.applications import CIFARResNet20
-    >>> from keras_sda.grouping.disjoint_groups import disjoint_groups
+    >>> from keras_sda.grouping.clusters.disjoint_groups import disjoint_groups
     >>> model = CIFARResNet20()
     >>> layer = model.get_layer("stage1_block1_conv1")
     >>> groups = disjoint_groups(model, {id(layer): 0.5})[id(layer)]

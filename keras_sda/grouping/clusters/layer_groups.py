@@ -6,10 +6,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.grouping.balanced_groups import balanced_groups
-from keras_sda.grouping.cluster_filters import cluster_filters
-from keras_sda.grouping.group_mask import group_mask
-from keras_sda.grouping.importance_vectors import importance_vectors
+from keras_sda.grouping.clusters.balanced_groups import balanced_groups
+from keras_sda.grouping.clusters.cluster_filters import cluster_filters
+from keras_sda.grouping.clusters.group_mask import group_mask
+from keras_sda.grouping.clusters.importance_vectors import importance_vectors
 from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError
 
@@ -69,7 +69,7 @@ def layer_groups(
     Example:
 
     >>> import keras
-    >>> from keras_sda.grouping.layer_groups import layer_groups
+    >>> from keras_sda.grouping.clusters.layer_groups import layer_groups
     >>> layer = keras.layers.Dense(32)
     >>> layer.build((None, 64))
     >>> groups = layer_groups(layer, 0.75, num_groups=4)

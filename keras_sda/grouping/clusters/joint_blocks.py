@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from keras_sda.grouping.assign_blocks import assign_blocks
+from keras_sda.grouping.clusters.assign_blocks import assign_blocks
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def joint_blocks(
     Example:
 
     >>> import numpy as np
-    >>> from keras_sda.grouping.joint_blocks import BlockLayer, joint_blocks
+    >>> from keras_sda.grouping.clusters.joint_blocks import BlockLayer, joint_blocks
     >>> vectors = np.kron([[1, 0], [0, 1]], np.ones((2, 2)))
     >>> places = np.arange(4)
     >>> layer = BlockLayer(vectors, "stream", "stream", places, places)

@@ -11,9 +11,9 @@ from pruning.zoo import conv, head, image_model
 
 from keras_sda.graph import ChannelGraph
 from keras_sda.grouping import pack, self_group
-from keras_sda.grouping.assign_blocks import assign_blocks
-from keras_sda.grouping.disjoint_groups import disjoint_groups
-from keras_sda.grouping.joint_blocks import BlockLayer, joint_blocks
+from keras_sda.grouping.clusters.assign_blocks import assign_blocks
+from keras_sda.grouping.clusters.disjoint_groups import disjoint_groups
+from keras_sda.grouping.clusters.joint_blocks import BlockLayer, joint_blocks
 from keras_sda.layers import GatherChannels, GroupedConv2D
 
 layers = keras.layers

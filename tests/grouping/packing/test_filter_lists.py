@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_sda.grouping import filter_lists as module
-from keras_sda.grouping import pack, packed_forms, self_group
-from keras_sda.grouping.filter_lists import FilterList, filter_lists, merged_lists
+from keras_sda.grouping import pack, self_group
+from keras_sda.grouping.packing import filter_lists as module
+from keras_sda.grouping.packing import packed_forms
+from keras_sda.grouping.packing.filter_lists import (
+    FilterList,
+    filter_lists,
+    merged_lists,
+)
 
 
 def joined_by_all_pairs(lists, count):
@@ -108,7 +113,9 @@ def test_progress_while_forms_are_timed(masked, monkeypatch):
         def times_ms(self, forms, shape):
             return {form.name: 1.0 for form in forms}
 
-    monkeypatch.setattr(sys.modules["keras_sda.grouping.pack"], "FormTimer", Timer)
+    monkeypatch.setattr(
+        sys.modules["keras_sda.grouping.packing.pack"], "FormTimer", Timer
+    )
     lines = []
     result = pack(masked, log=lines.append)
     names = [row.name for row in result.report.layers]

@@ -36,7 +36,7 @@ def filter_lists(mask: np.ndarray) -> list[FilterList]:
     Example:
 
     >>> import numpy as np
-    >>> from keras_sda.grouping.filter_lists import filter_lists
+    >>> from keras_sda.grouping.packing.filter_lists import filter_lists
     >>> [x.filters for x in filter_lists(np.array([[1, 0, 1], [1, 1, 1]]))]
     [(0, 2), (1,)]
     """
@@ -64,7 +64,7 @@ def merged_lists(lists: list[FilterList], count: int) -> list[FilterList]:
 
     Example:
 
-    >>> from keras_sda.grouping.filter_lists import FilterList, merged_lists
+    >>> from keras_sda.grouping.packing.filter_lists import FilterList, merged_lists
     >>> lists = [FilterList((k,), (k,)) for k in (0, 0, 9)]
     >>> [x.channels for x in merged_lists(lists, 2)]
     [(9,), (0,)]

@@ -23,7 +23,7 @@ def assign_blocks(profit: np.ndarray) -> np.ndarray:
     Example:
 
     >>> import numpy as np
-    >>> from keras_sda.grouping.assign_blocks import assign_blocks
+    >>> from keras_sda.grouping.clusters.assign_blocks import assign_blocks
     >>> assign_blocks(np.array([[3.0, 0.0], [2.0, 1.0], [2.0, 0.0], [0.0, 0.0]]))
     array([0, 1, 0, 1])
     """

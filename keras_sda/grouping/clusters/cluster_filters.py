@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from keras_sda.grouping.filter_clusters import FilterClusters
+from keras_sda.grouping.clusters.filter_clusters import FilterClusters
 from keras_sda.utils import InvalidInputError
 
 

@@ -1,0 +1,1 @@
+"""Which filters belong together: importance, clusters, masks."""

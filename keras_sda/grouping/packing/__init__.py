@@ -1,0 +1,1 @@
+"""Masked layers as faster ones: forms, order, timing."""
