@@ -76,7 +76,7 @@ from keras_sda.training import (
     save_image_arrays,
     stage_optimizer,
 )
-from keras_sda.training.evaluate_classifier import check_classifier
+from keras_sda.training.commands.evaluate_classifier import check_classifier
 from keras_sda.utils import InvalidInputError, atomic_write, load_model
 from keras_sda.utils.files.csv_rows import read_rows, write_rows
 

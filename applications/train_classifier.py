@@ -9,13 +9,8 @@ import sys
 
 from absl import app, flags, logging
 
-from keras_sda.training import (
-    TrainOptions,
-    build,
-    define_flags,
-    option_parsing,
-    train_classifier,
-)
+from keras_sda.training import TrainOptions, build, define_flags, train_classifier
+from keras_sda.training.options import option_parsing
 from keras_sda.utils import InvalidInputError
 
 

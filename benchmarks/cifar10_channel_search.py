@@ -42,7 +42,7 @@ from keras_sda.training import (
     measure_accuracy,
     training_stream,
 )
-from keras_sda.training.make_deterministic import make_deterministic
+from keras_sda.training.strategies.make_deterministic import make_deterministic
 from keras_sda.utils import atomic_write, load_model
 
 RESULT = pathlib.Path(__file__).parent / "results" / "cifar10_channel_search.csv"

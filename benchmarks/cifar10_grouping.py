@@ -45,7 +45,7 @@ from keras_sda.training import (
     load_image_dataset,
     measure_accuracy,
 )
-from keras_sda.training.make_deterministic import make_deterministic
+from keras_sda.training.strategies.make_deterministic import make_deterministic
 from keras_sda.utils import atomic_write, load_model
 
 RESULT = pathlib.Path(__file__).parent / "results" / "cifar10_grouping.csv"

@@ -45,7 +45,7 @@ from keras_sda.training import (
     train_classifier,
     training_stream,
 )
-from keras_sda.training.make_deterministic import make_deterministic
+from keras_sda.training.strategies.make_deterministic import make_deterministic
 from keras_sda.utils import load_model
 
 RESULT = rows.RESULTS / "cifar10_pruning.csv"

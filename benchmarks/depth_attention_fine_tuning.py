@@ -38,8 +38,8 @@ from keras_sda.training import (
     train_classifier,
     training_stream,
 )
-from keras_sda.training.make_deterministic import make_deterministic
-from keras_sda.training.make_schedule import make_schedule
+from keras_sda.training.recipes.make_schedule import make_schedule
+from keras_sda.training.strategies.make_deterministic import make_deterministic
 from keras_sda.utils import atomic_write
 from keras_sda.utils.files.csv_rows import read_rows, write_rows
 

@@ -269,7 +269,7 @@ def test_prune_goes_on_where_it_was_killed(capsys, run_python, model_file, tmp_p
 import os, signal, sys
 from keras_sda import cli
 from keras_sda.training import fine_tune_classifier
-module = sys.modules["keras_sda.training.fine_tune_classifier"]
+module = sys.modules["keras_sda.training.commands.fine_tune_classifier"]
 class Killer(module.SeedPerEpoch):
     def on_epoch_end(self, epoch, logs=None):
         if epoch == 1:
@@ -305,7 +305,7 @@ class Killer(module.SeedPerEpoch):
 
 def test_prune_goes_on_between_steps(capsys, monkeypatch, model_file, tmp_path):
     """Steps that are done are not planned again; the result is the same."""
-    module = sys.modules["keras_sda.training.prune_classifier"]
+    module = sys.modules["keras_sda.training.commands.prune_classifier"]
     arguments = ["prune", str(model_file), "--params", "0.5", "--steps", "3"]
     arguments += ["--importance", "random", "--output"]
     cut, whole = str(tmp_path / "cut"), str(tmp_path / "whole")

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 
 from keras_sda.runs.run_inputs import check_inputs_outside, check_same_inputs
-from keras_sda.training.run_options import RunOptions
+from keras_sda.training.options.run_options import RunOptions
 from keras_sda.utils import InvalidInputError, atomic_write, folder_lock
 from keras_sda.utils.files.atomic_write import is_temporary
 from keras_sda.utils.files.folder_lock import LOCK_NAME, check_not_locked

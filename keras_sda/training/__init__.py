@@ -7,28 +7,28 @@ from keras_sda.data.streams.augmented_batches import AugmentedBatches
 from keras_sda.data.streams.evaluation_stream import evaluation_stream
 from keras_sda.data.streams.training_stream import training_stream
 from keras_sda.runs.epoch_backup import EpochBackup
-from keras_sda.training.build_classifier import build_classifier
-from keras_sda.training.coupled_sgd import CoupledSGD
-from keras_sda.training.evaluate_classifier import evaluate_classifier
-from keras_sda.training.fine_tune_classifier import (
+from keras_sda.training.commands.build_classifier import build_classifier
+from keras_sda.training.commands.evaluate_classifier import evaluate_classifier
+from keras_sda.training.commands.fine_tune_classifier import (
     fine_tune_classifier,
     measure_accuracy,
 )
-from keras_sda.training.group_classifier import group_classifier
-from keras_sda.training.group_options import GroupOptions
-from keras_sda.training.make_strategy import make_strategy
-from keras_sda.training.option_parsing import add_arguments, build, define_flags
-from keras_sda.training.prune_classifier import prune_classifier
-from keras_sda.training.prune_options import PruneOptions
-from keras_sda.training.recipe import Recipe
-from keras_sda.training.recipes import RECIPES, default_recipe
-from keras_sda.training.resumed_options import resumed_options
-from keras_sda.training.search_classifier import search_classifier
-from keras_sda.training.search_run_options import SearchOptions
-from keras_sda.training.stage_images import StageImages
-from keras_sda.training.stage_optimizer import resized_stage, stage_optimizer
-from keras_sda.training.train_classifier import train_classifier
-from keras_sda.training.train_options import TrainOptions
+from keras_sda.training.commands.group_classifier import group_classifier
+from keras_sda.training.commands.prune_classifier import prune_classifier
+from keras_sda.training.commands.search_classifier import search_classifier
+from keras_sda.training.commands.stage_images import StageImages
+from keras_sda.training.commands.train_classifier import train_classifier
+from keras_sda.training.options.group_options import GroupOptions
+from keras_sda.training.options.option_parsing import add_arguments, build, define_flags
+from keras_sda.training.options.prune_options import PruneOptions
+from keras_sda.training.options.resumed_options import resumed_options
+from keras_sda.training.options.search_run_options import SearchOptions
+from keras_sda.training.options.train_options import TrainOptions
+from keras_sda.training.recipes.coupled_sgd import CoupledSGD
+from keras_sda.training.recipes.recipe import Recipe
+from keras_sda.training.recipes.recipes import RECIPES, default_recipe
+from keras_sda.training.recipes.stage_optimizer import resized_stage, stage_optimizer
+from keras_sda.training.strategies.make_strategy import make_strategy
 
 __all__ = [
     "RECIPES",

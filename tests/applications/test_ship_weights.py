@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from keras_sda.applications import SDAResNet20
 from keras_sda.applications.checkpoints.safetensors_weights import to_torch_tensors
 from keras_sda.applications.presets.presets import PRESETS
-from keras_sda.training.build_classifier import build_classifier
+from keras_sda.training.commands.build_classifier import build_classifier
 from keras_sda.utils import InvalidInputError
 
 ROOT = pathlib.Path(__file__).parents[2]

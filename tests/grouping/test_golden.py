@@ -13,7 +13,7 @@ from keras_sda.grouping import (
     self_group,
 )
 from keras_sda.layers import SelfGroupedConv2D, SelfGroupedDense
-from keras_sda.training.coupled_sgd import CoupledSGD
+from keras_sda.training.recipes.coupled_sgd import CoupledSGD
 
 layers = keras.layers
 

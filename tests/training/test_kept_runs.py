@@ -21,7 +21,7 @@ from keras_sda.pruning import prune
 from keras_sda.runs.output_folder import check_output, claim_output
 from keras_sda.runs.run_inputs import run_inputs
 from keras_sda.training import PruneOptions, TrainOptions, prune_classifier
-from keras_sda.training.train_classifier import train_classifier
+from keras_sda.training.commands.train_classifier import train_classifier
 from keras_sda.utils import InvalidInputError
 
 layers = keras.layers

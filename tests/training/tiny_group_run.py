@@ -25,7 +25,7 @@ def group_tiny(model, output, log=lambda text: None, **options):
 
 def kill_in(name, epoch):
     """Makes the process send itself SIGKILL in an epoch (from 0) of a training."""
-    module = sys.modules["keras_sda.training.fine_tune_classifier"]
+    module = sys.modules["keras_sda.training.commands.fine_tune_classifier"]
 
     class Killer(module.HistoryFile):
         def on_epoch_begin(self, current, logs=None):

@@ -55,7 +55,7 @@ def train_tiny(output, log=None, **options):
 
 def kill_at(epoch, step):
     """Makes the trainer send itself SIGKILL at an epoch and step (from 0)."""
-    module = sys.modules["keras_sda.training.train_classifier"]
+    module = sys.modules["keras_sda.training.commands.train_classifier"]
 
     class Killer(module.SeedPerEpoch):
         def on_epoch_begin(self, current, logs=None):

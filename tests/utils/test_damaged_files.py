@@ -279,7 +279,7 @@ def test_an_epoch_is_written_beside_odd_columns(model, tmp_path):
 
 
 def test_curves_of_rows_with_gaps(tmp_path):
-    from keras_sda.training.draw_curves import draw_curves
+    from keras_sda.training.commands.draw_curves import draw_curves
 
     rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4, "val_loss": 0.5}]
     draw_curves(rows, tmp_path / "curves.png")

@@ -10,7 +10,7 @@ from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.data.images.image_split import ImageSplit
 from keras_sda.data.images.load_image_folder import load_image_folder
 from keras_sda.data.images.load_tfds import load_tfds
-from keras_sda.training.run_options import check_dataset_name
+from keras_sda.training.options.run_options import check_dataset_name
 from keras_sda.utils import InvalidInputError
 
 

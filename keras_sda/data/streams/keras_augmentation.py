@@ -3,7 +3,7 @@
 import keras
 
 from keras_sda.data.streams.stateless_seed_generator import make_stateless
-from keras_sda.training.recipe import Recipe
+from keras_sda.training.recipes.recipe import Recipe
 
 
 class KerasAugmentation:

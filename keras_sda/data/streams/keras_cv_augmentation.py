@@ -5,7 +5,7 @@ import importlib.util
 from unittest import mock
 
 from keras_sda.data.streams.keras_augmentation import map_images
-from keras_sda.training.recipe import Recipe
+from keras_sda.training.recipes.recipe import Recipe
 from keras_sda.utils import InvalidInputError
 
 

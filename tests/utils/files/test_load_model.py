@@ -103,8 +103,8 @@ def test_every_command_reads_h5(command, arguments, folder, tmp_path):
 
 
 def test_search_takes_h5(folder):
-    from keras_sda.training.make_strategy import make_strategy
-    from keras_sda.training.open_classifier import open_classifier
+    from keras_sda.training.commands.open_classifier import open_classifier
+    from keras_sda.training.strategies.make_strategy import make_strategy
 
     loaded, _ = open_classifier(str(folder / "model.h5"), None, make_strategy())
     assert loaded.output_shape == (None, 10)

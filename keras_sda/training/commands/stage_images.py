@@ -11,7 +11,7 @@ from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.data.streams.augmented_batches import AugmentedBatches
 from keras_sda.data.streams.evaluation_stream import evaluation_stream
 from keras_sda.data.streams.training_stream import steps_per_epoch, training_stream
-from keras_sda.training.recipes import RECIPES, default_recipe
+from keras_sda.training.recipes.recipes import RECIPES, default_recipe
 
 _LARGEST_IN_MEMORY = 64
 

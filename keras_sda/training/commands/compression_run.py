@@ -20,11 +20,11 @@ from keras_sda.runs.output_folder import check_output, claim_output, read_run
 from keras_sda.runs.read_metrics import read_metrics
 from keras_sda.runs.run_inputs import check_same_inputs, run_inputs
 from keras_sda.runs.space_guard import check_free_space
-from keras_sda.training.draw_curves import draw_curves
-from keras_sda.training.fine_tune_classifier import measure_accuracy
-from keras_sda.training.make_deterministic import make_deterministic
-from keras_sda.training.make_strategy import make_strategy
-from keras_sda.training.run_options import RunOptions
+from keras_sda.training.commands.draw_curves import draw_curves
+from keras_sda.training.commands.fine_tune_classifier import measure_accuracy
+from keras_sda.training.options.run_options import RunOptions
+from keras_sda.training.strategies.make_deterministic import make_deterministic
+from keras_sda.training.strategies.make_strategy import make_strategy
 from keras_sda.utils import atomic_write, save_model
 from keras_sda.utils.files.csv_rows import write_rows
 

@@ -113,7 +113,7 @@ def test_resume_where_there_is_no_run(tmp_path):
 
 def inject(monkeypatch, on_epoch_begin):
     """Runs a function at the start of every epoch."""
-    module = sys.modules["keras_sda.training.train_classifier"]
+    module = sys.modules["keras_sda.training.commands.train_classifier"]
 
     class Injector(module.SeedPerEpoch):
         def on_epoch_begin(self, epoch, logs=None):
@@ -204,7 +204,7 @@ def test_damaged_stream_in_fit(tmp_path, shared_data):
 def test_wrong_label_in_a_stream(tmp_path, monkeypatch):
     import tensorflow as tf
 
-    module = sys.modules["keras_sda.training.train_classifier"]
+    module = sys.modules["keras_sda.training.commands.train_classifier"]
     images = np.zeros((64, 32, 32, 3), "uint8")
     labels = np.r_[np.zeros(60), [0, 9, 0, 0]].astype("int64")
     stream = tf.data.Dataset.from_tensor_slices((images, labels))
@@ -235,7 +235,7 @@ def test_disk_that_fills_up_in_the_second_epoch(run_python, tmp_path):
 import resource, sys
 sys.path.insert(0, "tests")
 from training.tiny_training import train_tiny
-module = sys.modules["keras_sda.training.train_classifier"]
+module = sys.modules["keras_sda.training.commands.train_classifier"]
 class Filler(module.SeedPerEpoch):
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == 1:

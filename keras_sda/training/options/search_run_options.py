@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from keras_sda.graph.model.find_head import ACTIVATIONS
 from keras_sda.search import SEARCH_RECIPES
-from keras_sda.training.device_options import DeviceOptions
-from keras_sda.training.recipes import RECIPES
-from keras_sda.training.run_options import check_dataset_name, option
+from keras_sda.training.options.device_options import DeviceOptions
+from keras_sda.training.options.run_options import check_dataset_name, option
+from keras_sda.training.recipes.recipes import RECIPES
 from keras_sda.utils import InvalidInputError
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_sda.training.run_options import RunOptions, option
+from keras_sda.training.options.run_options import RunOptions, option
 
 
 @dataclasses.dataclass(frozen=True)

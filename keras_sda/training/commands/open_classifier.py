@@ -3,9 +3,9 @@
 import keras
 
 from keras_sda.data.images.image_dataset import ImageDataset
-from keras_sda.training.build_classifier import build_classifier
-from keras_sda.training.evaluate_classifier import check_classifier
-from keras_sda.training.make_strategy import Strategy
+from keras_sda.training.commands.build_classifier import build_classifier
+from keras_sda.training.commands.evaluate_classifier import check_classifier
+from keras_sda.training.strategies.make_strategy import Strategy
 from keras_sda.utils import InvalidInputError, load_model
 from keras_sda.utils.files.load_model import is_model_file
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_sda.training import RECIPES, default_recipe
-from keras_sda.training.make_schedule import make_schedule
+from keras_sda.training.recipes.make_schedule import make_schedule
 
 
 def test_published_step_schedule():

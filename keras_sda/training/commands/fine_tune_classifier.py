@@ -15,9 +15,9 @@ from keras_sda.runs.epoch_backup import EpochBackup
 from keras_sda.runs.history_file import HistoryFile
 from keras_sda.runs.part_in_use import PartInUse
 from keras_sda.runs.space_guard import SpaceGuard
-from keras_sda.training.coupled_sgd import CoupledSGD
-from keras_sda.training.make_schedule import make_schedule
-from keras_sda.training.recipe import Recipe
+from keras_sda.training.recipes.coupled_sgd import CoupledSGD
+from keras_sda.training.recipes.make_schedule import make_schedule
+from keras_sda.training.recipes.recipe import Recipe
 from keras_sda.utils import SeedPerEpoch, StopOnNaN, folder_lock
 
 # A trained network wants a lower rate than the recipe it was trained with.

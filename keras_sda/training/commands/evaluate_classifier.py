@@ -7,7 +7,7 @@ import keras
 from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.data.images.reading_errors import reading_errors
 from keras_sda.data.streams.evaluation_stream import evaluation_stream
-from keras_sda.training.fine_tune_classifier import classification_loss
+from keras_sda.training.commands.fine_tune_classifier import classification_loss
 from keras_sda.utils import InvalidInputError, load_model
 
 

@@ -17,10 +17,10 @@ from keras_sda.runs.part_in_use import PartInUse
 from keras_sda.runs.space_guard import SpaceGuard
 from keras_sda.search import ChannelSearch, add_channel_gates
 from keras_sda.search.search_options import check_budget
-from keras_sda.training.compression_run import CompressionRun
-from keras_sda.training.open_classifier import open_classifier
-from keras_sda.training.search_plan import make_search_plan
-from keras_sda.training.search_run_options import SearchOptions
+from keras_sda.training.commands.compression_run import CompressionRun
+from keras_sda.training.commands.open_classifier import open_classifier
+from keras_sda.training.options.search_plan import make_search_plan
+from keras_sda.training.options.search_run_options import SearchOptions
 from keras_sda.utils import save_model
 from keras_sda.utils.files.csv_rows import write_rows
 from keras_sda.utils.files.load_model import is_model_file

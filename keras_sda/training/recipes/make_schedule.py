@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sda.training.recipe import Recipe
+from keras_sda.training.recipes.recipe import Recipe
 
 
 def make_schedule(

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import ClassVar
 
-from keras_sda.training.device_options import DeviceOptions
-from keras_sda.training.run_options import check_dataset_name, option
+from keras_sda.training.options.device_options import DeviceOptions
+from keras_sda.training.options.run_options import check_dataset_name, option
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 import matplotlib.figure
 import pytest
 
-from keras_sda.training.draw_curves import draw_curves
+from keras_sda.training.commands.draw_curves import draw_curves
 
 
 @pytest.mark.parametrize("epochs", [1, 5])

@@ -193,7 +193,7 @@ def test_without_images(model_file, tmp_path):
 @pytest.mark.large
 def test_two_devices(model_file, run_python, tmp_path):
     program = MIRRORED.format(
-        folder=str(pathlib.Path(__file__).parents[1]),
+        folder=str(pathlib.Path(__file__).parents[2]),
         model=str(model_file),
         output=str(tmp_path / "run_"),
     )

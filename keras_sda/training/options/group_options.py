@@ -6,8 +6,8 @@ from typing import ClassVar
 from keras_sda.graph.model.find_head import ACTIVATIONS
 from keras_sda.grouping.check_rates import check_rates
 from keras_sda.grouping.grouping_steps import SCHEMES
-from keras_sda.training.device_options import DeviceOptions
-from keras_sda.training.run_options import option
+from keras_sda.training.options.device_options import DeviceOptions
+from keras_sda.training.options.run_options import option
 from keras_sda.utils import InvalidInputError
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from keras_sda.runs.output_folder import read_run
-from keras_sda.training.run_options import RunOptions
-from keras_sda.training.train_options import TrainOptions
+from keras_sda.training.options.run_options import RunOptions
+from keras_sda.training.options.train_options import TrainOptions
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.files.read_json import checked
 

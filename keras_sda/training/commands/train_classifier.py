@@ -24,14 +24,14 @@ from keras_sda.runs.part_in_use import PartInUse
 from keras_sda.runs.read_metrics import read_metrics
 from keras_sda.runs.run_inputs import check_same_inputs, run_inputs
 from keras_sda.runs.space_guard import SpaceGuard, check_free_space
-from keras_sda.training.build_classifier import build_classifier, name_of
-from keras_sda.training.coupled_sgd import CoupledSGD
-from keras_sda.training.draw_curves import draw_curves
-from keras_sda.training.make_deterministic import make_deterministic
-from keras_sda.training.make_schedule import make_schedule
-from keras_sda.training.make_strategy import make_strategy
-from keras_sda.training.recipes import RECIPES, default_recipe
-from keras_sda.training.train_options import TrainOptions
+from keras_sda.training.commands.build_classifier import build_classifier, name_of
+from keras_sda.training.commands.draw_curves import draw_curves
+from keras_sda.training.options.train_options import TrainOptions
+from keras_sda.training.recipes.coupled_sgd import CoupledSGD
+from keras_sda.training.recipes.make_schedule import make_schedule
+from keras_sda.training.recipes.recipes import RECIPES, default_recipe
+from keras_sda.training.strategies.make_deterministic import make_deterministic
+from keras_sda.training.strategies.make_strategy import make_strategy
 from keras_sda.utils import (
     InvalidInputError,
     SeedPerEpoch,

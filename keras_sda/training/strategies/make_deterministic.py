@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import keras
 
-from keras_sda.training.run_options import RunOptions
+from keras_sda.training.options.run_options import RunOptions
 
 
 def make_deterministic(options: RunOptions, log: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from keras_sda.training.recipes import RECIPES
+from keras_sda.training.recipes.recipes import RECIPES
 from keras_sda.utils import InvalidInputError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_sda.search import SearchStage
-from keras_sda.training.coupled_sgd import CoupledSGD
+from keras_sda.training.recipes.coupled_sgd import CoupledSGD
 
 
 def stage_optimizer(

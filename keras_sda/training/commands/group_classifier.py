@@ -24,11 +24,11 @@ from keras_sda.grouping import (
 )
 from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.runs.history_file import read_history
-from keras_sda.training.compression_run import CompressionRun
-from keras_sda.training.fine_tune_classifier import fine_tune_classifier
-from keras_sda.training.group_options import GroupOptions
-from keras_sda.training.open_classifier import open_classifier
-from keras_sda.training.recipes import RECIPES, default_recipe
+from keras_sda.training.commands.compression_run import CompressionRun
+from keras_sda.training.commands.fine_tune_classifier import fine_tune_classifier
+from keras_sda.training.commands.open_classifier import open_classifier
+from keras_sda.training.options.group_options import GroupOptions
+from keras_sda.training.recipes.recipes import RECIPES, default_recipe
 from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
 from keras_sda.utils.files.load_model import is_model_file
 from keras_sda.utils.files.read_json import read_json

@@ -1,6 +1,6 @@
 """The training recipes, as data."""
 
-from keras_sda.training.recipe import Recipe
+from keras_sda.training.recipes.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
     "digits": Recipe(

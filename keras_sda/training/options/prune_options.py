@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from keras_sda.graph.model.find_head import ACTIVATIONS
 from keras_sda.pruning import CRITERIA
-from keras_sda.training.run_options import RunOptions, option
+from keras_sda.training.options.run_options import RunOptions, option
 from keras_sda.utils import InvalidInputError
 
 

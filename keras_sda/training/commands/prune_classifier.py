@@ -11,11 +11,11 @@ from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning import PruningPlan, make_plan, prune
 from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.runs.best_weights import copy_without_optimizer
-from keras_sda.training.compression_run import CompressionRun
-from keras_sda.training.evaluate_classifier import check_classifier
-from keras_sda.training.fine_tune_classifier import fine_tune_classifier
-from keras_sda.training.prune_options import PruneOptions
-from keras_sda.training.recipes import RECIPES, default_recipe
+from keras_sda.training.commands.compression_run import CompressionRun
+from keras_sda.training.commands.evaluate_classifier import check_classifier
+from keras_sda.training.commands.fine_tune_classifier import fine_tune_classifier
+from keras_sda.training.options.prune_options import PruneOptions
+from keras_sda.training.recipes.recipes import RECIPES, default_recipe
 from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
 from keras_sda.utils.files.read_json import read_json
 

@@ -4,11 +4,11 @@ import dataclasses
 
 from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.search import SEARCH_RECIPES, SearchStage
-from keras_sda.training.coupled_sgd import CoupledSGD
-from keras_sda.training.recipe import Recipe
-from keras_sda.training.recipes import RECIPES, default_recipe
-from keras_sda.training.search_run_options import SearchOptions
-from keras_sda.training.stage_optimizer import resized_stage, stage_optimizer
+from keras_sda.training.options.search_run_options import SearchOptions
+from keras_sda.training.recipes.coupled_sgd import CoupledSGD
+from keras_sda.training.recipes.recipe import Recipe
+from keras_sda.training.recipes.recipes import RECIPES, default_recipe
+from keras_sda.training.recipes.stage_optimizer import resized_stage, stage_optimizer
 
 _ARCHITECTURE = SearchStage(10, 0.01)
 

@@ -1,0 +1,1 @@
+"""The commands train, prune, search, group and evaluate."""

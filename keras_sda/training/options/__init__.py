@@ -1,0 +1,1 @@
+"""What commands take, checked before any work."""
