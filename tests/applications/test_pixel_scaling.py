@@ -10,7 +10,7 @@ from keras import layers
 from keras_sda import applications
 from keras_sda.applications import list_models
 from keras_sda.applications.pixel_scaling import PixelScaling
-from keras_sda.export.preprocess_for_serving import preprocess_for_serving
+from keras_sda.export.formats.preprocess_for_serving import preprocess_for_serving
 from keras_sda.training import build_classifier
 from keras_sda.utils import InvalidInputError
 

@@ -7,7 +7,9 @@ from keras import layers
 from pruning.surgery_checks import randomize
 
 from keras_sda import depth, export, grouping, pruning, search
-from keras_sda.export.replace_grouped_convolutions import replace_grouped_convolutions
+from keras_sda.export.passes.replace_grouped_convolutions import (
+    replace_grouped_convolutions,
+)
 from keras_sda.graph import (
     ChannelGraph,
     clone_edited,

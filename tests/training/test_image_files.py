@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from keras_sda.data.images.decode_image import decode_image
 from keras_sda.data.images.load_image_folder import load_image_folder
 from keras_sda.export import predict
-from keras_sda.export.read_labels import read_labels
+from keras_sda.export.formats.read_labels import read_labels
 from keras_sda.runs.output_folder import read_run
 from keras_sda.training import load_image_dataset
 from keras_sda.utils import InvalidInputError

@@ -37,7 +37,7 @@ def read_labels(
 
     Example:
 
-    >>> from keras_sda.export.read_labels import read_labels
+    >>> from keras_sda.export.formats.read_labels import read_labels
     >>> read_labels(None, 3)
     ['class_0', 'class_1', 'class_2']
     """

@@ -7,7 +7,7 @@ from keras import layers
 
 from keras_sda.applications import SDAResNet
 from keras_sda.export import export_saved_model
-from keras_sda.export.separate_shared_relus import separate_shared_relus
+from keras_sda.export.passes.separate_shared_relus import separate_shared_relus
 
 
 @pytest.mark.parametrize("relu", [layers.ReLU, lambda name: layers.Activation("relu")])

@@ -23,7 +23,7 @@ def separate_shared_relus(model: keras.Model) -> keras.Model:
     Example:
 
     >>> import keras
-    >>> from keras_sda.export.separate_shared_relus import separate_shared_relus
+    >>> from keras_sda.export.passes.separate_shared_relus import separate_shared_relus
     >>> x = keras.Input((4,))
     >>> total = keras.layers.Add()([x, x])
     >>> y = keras.layers.Add()([keras.layers.ReLU(name="relu")(total), total])

@@ -10,22 +10,25 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_sda.export.check_no_xla import check_no_xla_functions, check_no_xla_layers
-from keras_sda.export.fold_batch_normalization import fold_batch_normalization
-from keras_sda.export.preprocess_for_serving import preprocess_for_serving
-from keras_sda.export.read_labels import read_labels
-from keras_sda.export.rename_for_tensorflow import with_taken_names
-from keras_sda.export.replace_grouped_convolutions import (
+from keras_sda.export.formats.check_no_xla import (
+    check_no_xla_functions,
+    check_no_xla_layers,
+)
+from keras_sda.export.formats.preprocess_for_serving import preprocess_for_serving
+from keras_sda.export.formats.read_labels import read_labels
+from keras_sda.export.formats.serving_module import serving_module
+from keras_sda.export.passes.fold_batch_normalization import fold_batch_normalization
+from keras_sda.export.passes.rename_for_tensorflow import with_taken_names
+from keras_sda.export.passes.replace_grouped_convolutions import (
     is_grouped,
     replace_grouped_convolutions,
 )
-from keras_sda.export.separate_shared_relus import (
+from keras_sda.export.passes.separate_shared_relus import (
     separate_shared_relus,
     shared_relus,
 )
-from keras_sda.export.serving_module import serving_module
-from keras_sda.export.split_groups import split_groups
-from keras_sda.export.to_float32 import to_float32
+from keras_sda.export.passes.split_groups import split_groups
+from keras_sda.export.passes.to_float32 import to_float32
 from keras_sda.graph import find_head, model_scope, uncompiled
 from keras_sda.utils import InvalidInputError
 

@@ -18,7 +18,7 @@ from keras_networks import make_network
 
 from keras_sda.applications import SDAResNet
 from keras_sda.export import export_saved_model, to_float32
-from keras_sda.export.check_no_xla import check_no_xla_functions
+from keras_sda.export.formats.check_no_xla import check_no_xla_functions
 from keras_sda.layers import GroupedConv2D
 from keras_sda.utils import InvalidInputError
 
@@ -178,7 +178,7 @@ def test_weights_are_stored_once(tmp_path):
 
 
 def test_huge_models_keep_variables(tmp_path, monkeypatch):
-    from keras_sda.export import serving_module
+    from keras_sda.export.formats import serving_module
 
     monkeypatch.setattr(serving_module, "_MAX_CONSTANT_BYTES", 0)
     export = run_export_test(build(rescale=True), tmp_path)

@@ -22,7 +22,7 @@ def replace_grouped_convolutions(model: keras.Model) -> keras.Model:
     Example:
 
     >>> import keras
-    >>> from keras_sda.export.replace_grouped_convolutions import (
+    >>> from keras_sda.export.passes.replace_grouped_convolutions import (
     ...     replace_grouped_convolutions)
     >>> x = keras.Input((8, 8, 4))
     >>> model = keras.Model(x, keras.layers.Conv2D(4, 3, groups=2)(x))

@@ -24,7 +24,7 @@ def check_no_xla_layers(model: keras.Model) -> None:
     Example:
 
     >>> import keras
-    >>> from keras_sda.export.check_no_xla import check_no_xla_layers
+    >>> from keras_sda.export.formats.check_no_xla import check_no_xla_layers
     >>> check_no_xla_layers(keras.Sequential([keras.layers.Conv2D(4, 3)]))
     """
     for layer in model._flatten_layers():

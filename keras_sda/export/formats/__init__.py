@@ -1,0 +1,1 @@
+"""What an export is written as, and what goes in beside the network."""
