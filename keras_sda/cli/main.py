@@ -5,10 +5,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from keras_sda.cli_group import add_group_command
-from keras_sda.cli_list import add_list_command
-from keras_sda.cli_pruning import add_pruning_commands
-from keras_sda.cli_search import add_search_command
+from keras_sda.cli.group import add_group_command
+from keras_sda.cli.list import add_list_command
+from keras_sda.cli.prune import add_pruning_commands
+from keras_sda.cli.search import add_search_command
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.hold_interrupts import Terminated, sigterm_interrupts
 from keras_sda.version import __version__

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from keras_sda.cli_run import (
+from keras_sda.cli.run import (
     leave_out_defaults,
     run_options,
     show_changes,
