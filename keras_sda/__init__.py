@@ -8,7 +8,9 @@
 * `keras_sda.pruning`: removal of channels from any functional model, structurally.
 * `keras_sda.search`: channel gates that are learned, then removed (DNAL).
 * `keras_sda.grouping`: filters that form groups and read fewer channels (SG-CNN).
-* `keras_sda.training`: data, augmentation, recipes, strategies, resumable training.
+* `keras_sda.data`: image datasets, augmentation, streams.
+* `keras_sda.runs`: a run on disk that can be resumed.
+* `keras_sda.training`: recipes, strategies, and the commands as functions.
 * `keras_sda.export`: SavedModels for TF Serving, and their client.
 
 Importing it imports Keras, and TensorFlow only where that is the Keras backend.
@@ -17,12 +19,14 @@ Importing it imports Keras, and TensorFlow only where that is the Keras backend.
 from keras_sda import (
     analysis,
     applications,
+    data,
     depth,
     export,
     graph,
     grouping,
     layers,
     pruning,
+    runs,
     search,
     training,
 )
@@ -32,12 +36,14 @@ __all__ = [
     "__version__",
     "analysis",
     "applications",
+    "data",
     "depth",
     "export",
     "graph",
     "grouping",
     "layers",
     "pruning",
+    "runs",
     "search",
     "training",
 ]

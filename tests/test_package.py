@@ -13,21 +13,26 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_sda"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Who may import whom: a folder imports from its own level and those below.
-LEVELS = {
+# Who may import whom: a room imports from the floors below its own, and no other room.
+FLOORS = {
+    "version": 0,
     "utils": 0,
     "layers": 1,
     "graph": 2,
-    "applications": 2,
-    "depth": 3,
-    "analysis": 3,
-    "pruning": 4,
-    "search": 5,
-    "grouping": 5,
-    "training": 6,
-    "export": 7,
-    "cli": 8,
+    "applications": 3,
+    "data": 3,
+    "analysis": 4,
+    "depth": 4,
+    "runs": 4,
+    "pruning": 5,
+    "search": 6,
+    "grouping": 6,
+    "training": 7,
+    "export": 8,
+    "cli": 9,
 }
+# Files that a folder may hold beside its door (`__init__.py`) and its sub-folders.
+MOST_FILES = 17
 
 
 def imports(tree):
@@ -39,17 +44,73 @@ def imports(tree):
                 yield node, alias.name
 
 
+def room(module):
+    return module.split(".")[1]
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(x for x in parts if x != "__init__")
+
+
+def inner_imports(path):
+    """Modules of the package that a file imports, sub-modules by their own name."""
+    names = set()
+    for node, module in imports(ast.parse(path.read_text())):
+        if module.split(".")[0] != "keras_sda":
+            continue
+        names.add(module)
+        if isinstance(node, ast.ImportFrom):
+            inside = {f"{module}.{alias.name}" for alias in node.names}
+            names |= inside & {module_name(x) for x in FILES}
+    return names - {"keras_sda"}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_run_one_way(path):
-    relative = path.relative_to(PACKAGE)
-    here = relative.parts[0] if len(relative.parts) > 1 else relative.stem
-    if here not in LEVELS:
+def test_imports_run_downwards(path):
+    if path == PACKAGE / "__init__.py":
         return
-    tree = ast.parse(path.read_text())
-    for _, module in imports(tree):
-        if module.startswith("keras_sda."):
-            there = module.split(".")[1]
-            assert LEVELS.get(there, 0) <= LEVELS[here], f"{here} imports {module}"
+    here = room(module_name(path))
+    assert here in FLOORS, f"{here} has no floor: add it to FLOORS"
+    for module in inner_imports(path):
+        there = room(module)
+        assert there == here or FLOORS[there] < FLOORS[here], f"{here} imports {module}"
+
+
+def test_no_folder_imports_itself_around_a_circle():
+    """Nobody enters a room by its own door, and its sub-rooms know an order."""
+    folders = {module_name(p): str(p.parent.relative_to(ROOT)) for p in FILES}
+    doors = {module_name(p) for p in FILES if p.name == "__init__.py"}
+    arrows = {}
+    for path in FILES:
+        if path.name == "__init__.py":
+            continue
+        here = folders[module_name(path)]
+        for module in inner_imports(path):
+            if module in doors:
+                own = module_name(path).startswith(module + ".")
+                holds = any(x.startswith(module + ".") for x in inner_imports(path))
+                assert not own or holds, f"{path} enters its own room by {module}"
+            elif folders[module] != here:
+                arrows.setdefault(here, set()).add(folders[module])
+    while ends := {x for x in arrows if not arrows[x] & set(arrows)}:
+        for end in ends:
+            del arrows[end]
+    assert not arrows, f"folders that import each other: {arrows}"
+
+
+def test_no_folder_is_crowded():
+    for folder in {path.parent for path in FILES}:
+        files = [x for x in folder.glob("*.py") if not x.stem.startswith("__")]
+        assert len(files) <= MOST_FILES, f"{folder}: {len(files)} files"
+
+
+def test_tests_mirror_the_package():
+    folders = {path.parent.relative_to(PACKAGE) for path in FILES}
+    others = {pathlib.Path(x) for x in ("fixtures", "notebooks", "tools")}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests")
+        assert folder in folders | others, f"{path}: the package has no such folder"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -7,9 +7,9 @@ import pathlib
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from keras_sda.runs.run_inputs import check_inputs_outside, check_same_inputs
-from keras_sda.training.options.run_options import RunOptions
 from keras_sda.utils import InvalidInputError, atomic_write, folder_lock
 from keras_sda.utils.files.atomic_write import is_temporary
 from keras_sda.utils.files.folder_lock import LOCK_NAME, check_not_locked
@@ -46,7 +46,7 @@ _OWN = {
 }
 
 
-def check_output(options: RunOptions) -> pathlib.Path:
+def check_output(options: Any) -> pathlib.Path:
     """Checks the output folder before anything expensive happens.
 
     Args:
@@ -98,7 +98,7 @@ def check_output(options: RunOptions) -> pathlib.Path:
 
 @contextlib.contextmanager
 def claim_output(
-    folder: pathlib.Path, options: RunOptions, inputs: Mapping[str, str] | None = None
+    folder: pathlib.Path, options: Any, inputs: Mapping[str, str] | None = None
 ) -> Iterator[None]:
     """Locks the folder, deletes an earlier run with `overwrite`, stores the options.
 

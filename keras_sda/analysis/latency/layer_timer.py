@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.analysis import count_macs
 from keras_sda.analysis.latency.inference_step import InferenceStep
+from keras_sda.analysis.macs.macs_rules import count_macs
 from keras_sda.graph import LayerCall, layer_calls
 
 

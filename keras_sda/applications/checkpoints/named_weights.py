@@ -10,7 +10,7 @@ from keras_sda.applications.checkpoints.safetensors_weights import load_safetens
 from keras_sda.applications.presets.presets import PRESETS
 from keras_sda.utils import InvalidInputError
 
-WEIGHTS_FOLDER = pathlib.Path(__file__).with_name("weights")
+WEIGHTS_FOLDER = pathlib.Path(__file__).parents[1] / "weights"
 
 
 def weight_names() -> dict[str, list[str]]:

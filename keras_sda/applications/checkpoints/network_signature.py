@@ -38,7 +38,9 @@ class NetworkSignature:
     Example:
 
     >>> from keras_sda.applications import SDAResNet50
-    >>> from keras_sda.applications.checkpoints.network_signature import NetworkSignature
+    >>> from keras_sda.applications.checkpoints.network_signature import (
+    ...     NetworkSignature
+    ... )
     >>> NetworkSignature.of_model(SDAResNet50()).preset
     'SDAResNet50'
     """

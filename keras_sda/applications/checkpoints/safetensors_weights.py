@@ -159,7 +159,9 @@ def to_torch_tensors(model: keras.Model) -> dict[str, np.ndarray]:
     Example:
 
     >>> from keras_sda.applications import SDAResNet20
-    >>> from keras_sda.applications.checkpoints.safetensors_weights import to_torch_tensors
+    >>> from keras_sda.applications.checkpoints.safetensors_weights import (
+    ...     to_torch_tensors
+    ... )
     >>> to_torch_tensors(SDAResNet20())["stage1.fc.0.weight"].shape
     (64, 16, 1, 1)
     """

@@ -31,7 +31,9 @@ def check_weights_match(
 
     Example:
 
-    >>> from keras_sda.applications.checkpoints.weights_mismatch import check_weights_match
+    >>> from keras_sda.applications.checkpoints.weights_mismatch import (
+    ...     check_weights_match
+    ... )
     >>> check_weights_match("a.safetensors", [], [], [])
     """
     kinds = {

@@ -55,7 +55,9 @@ def checked_constructor(constructor: Callable) -> Callable[..., keras.Model]:
 
     Example:
 
-    >>> from keras_sda.applications.designs.checked_constructor import checked_constructor
+    >>> from keras_sda.applications.designs.checked_constructor import (
+    ...     checked_constructor
+    ... )
     >>> checked_constructor(lambda classes=10: classes)(classes=3)
     3
     """

@@ -6,11 +6,11 @@ import pathlib
 
 import numpy as np
 
+from keras_sda.data.images.check_dataset_name import check_dataset_name
 from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.data.images.image_split import ImageSplit
 from keras_sda.data.images.load_image_folder import load_image_folder
 from keras_sda.data.images.load_tfds import load_tfds
-from keras_sda.training.options.run_options import check_dataset_name
 from keras_sda.utils import InvalidInputError
 
 

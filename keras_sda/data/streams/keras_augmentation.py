@@ -2,8 +2,8 @@
 
 import keras
 
+from keras_sda.data.streams.augmentation import Augmentation
 from keras_sda.data.streams.stateless_seed_generator import make_stateless
-from keras_sda.training.recipes.recipe import Recipe
 
 
 class KerasAugmentation:
@@ -27,7 +27,7 @@ class KerasAugmentation:
     >>> images, labels = augment(images, labels, seed=tf.constant([0, 1]))
     """
 
-    def __init__(self, recipe: Recipe, channels: int):
+    def __init__(self, recipe: Augmentation, channels: int):
         layers = keras.layers
         self._flip = recipe.flip and self._prepare(layers.RandomFlip, "horizontal")
         self._rand_augment = (recipe.rand_augment and channels == 3) and self._prepare(

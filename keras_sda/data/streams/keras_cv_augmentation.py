@@ -4,8 +4,8 @@ import contextlib
 import importlib.util
 from unittest import mock
 
+from keras_sda.data.streams.augmentation import Augmentation
 from keras_sda.data.streams.keras_augmentation import map_images
-from keras_sda.training.recipes.recipe import Recipe
 from keras_sda.utils import InvalidInputError
 
 
@@ -34,7 +34,7 @@ class KerasCVAugmentation:
     ```
     """
 
-    def __init__(self, recipe: Recipe, channels: int):
+    def __init__(self, recipe: Augmentation, channels: int):
         if importlib.util.find_spec("keras_cv") is None:
             raise InvalidInputError(
                 "augmentation='keras_cv' needs keras-cv, which is not installed. "

@@ -4,8 +4,8 @@ import os
 
 from keras_sda.data.images.crop_images import pad_and_crop, random_resized_crop
 from keras_sda.data.images.image_dataset import ImageDataset
+from keras_sda.data.streams.augmentation import Augmentation
 from keras_sda.data.streams.keras_augmentation import KerasAugmentation
-from keras_sda.training.recipes.recipe import Recipe
 from keras_sda.utils import InvalidInputError
 
 _SHUFFLE_BUFFER = 4096  # encoded images; only for data that cannot be kept in memory
@@ -13,7 +13,7 @@ _SHUFFLE_BUFFER = 4096  # encoded images; only for data that cannot be kept in m
 
 def training_stream(
     dataset: ImageDataset,
-    recipe: Recipe,
+    recipe: Augmentation,
     image_size: int,
     batch_size: int,
     epochs: int,

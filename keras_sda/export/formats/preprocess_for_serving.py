@@ -38,7 +38,9 @@ def preprocess_for_serving(
     Example:
 
     >>> import keras
-    >>> from keras_sda.export.formats.preprocess_for_serving import preprocess_for_serving
+    >>> from keras_sda.export.formats.preprocess_for_serving import (
+    ...     preprocess_for_serving
+    ... )
     >>> x = keras.Input((8, 8, 3))
     >>> model = keras.Model(x, keras.layers.Rescaling(1 / 255)(x))
     >>> preprocess_for_serving(model, "auto", 3)(255.0)

@@ -14,12 +14,10 @@ from keras_sda.graph.model.model_graph import ModelGraph
 from keras_sda.graph.model.unwrapped import unwrapped
 from keras_sda.graph.rules.channel_call import READS, ChannelCall
 from keras_sda.graph.rules.channel_rules import find_rule, is_stock
-from keras_sda.graph.rules.channels import Channels
 from keras_sda.graph.rules.counted_settings import follow_settings
-from keras_sda.graph.rules.kept import Kept
 from keras_sda.graph.rules.layer_channels import LayerChannels
 from keras_sda.graph.rules.made_inside import made_inside, num_made
-from keras_sda.graph.rules.unit_table import UnitTable
+from keras_sda.graph.rules.unit_table import Channels, Kept, UnitTable
 from keras_sda.graph.rules.wrapped_call import distributed_model
 from keras_sda.utils import InvalidInputError
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from keras_sda.graph.channels.channel_graph import ChannelGraph
 from keras_sda.graph.edit.clone_edited import clone_edited, uncompiled
-from keras_sda.graph.rules.kept import Kept
 from keras_sda.graph.rules.layer_channels import WeightAxis
+from keras_sda.graph.rules.unit_table import Kept
 from keras_sda.graph.rules.wrapped_call import distributed_model
 from keras_sda.utils import InvalidInputError
 

@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 
 from keras_sda.graph.rules.channel_call import READS, WRITES, ChannelCall
-from keras_sda.graph.rules.channels import Channels
+from keras_sda.graph.rules.unit_table import Channels
 from keras_sda.graph.rules.wrapped_call import argument_positions, pin_masks
 
 

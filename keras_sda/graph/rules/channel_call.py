@@ -6,9 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.graph.rules.channels import Channels
 from keras_sda.graph.rules.layer_channels import LayerChannels
-from keras_sda.graph.rules.unit_table import UnitTable
+from keras_sda.graph.rules.unit_table import Channels, UnitTable
 from keras_sda.utils import InvalidInputError
 
 # What an axis of a variable has to do with the channels along it.

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_sda.graph.rules.channel_call import ChannelCall
-from keras_sda.graph.rules.channels import Channels
+from keras_sda.graph.rules.unit_table import Channels
 from keras_sda.utils import InvalidInputError
 
 Rule = Callable[[ChannelCall], Channels | list[Channels]]

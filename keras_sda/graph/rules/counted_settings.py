@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from keras_sda.graph.rules.channel_call import ChannelCall
-from keras_sda.graph.rules.channels import Channels
 from keras_sda.graph.rules.tensor_shapes import counts_channels
+from keras_sda.graph.rules.unit_table import Channels
 
 # Entries that are about positions and axes, that the rules know, or that are layers.
 OF_POSITIONS = frozenset(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_sda.graph.rules.channel_call import CARRIES, ChannelCall
-from keras_sda.graph.rules.channels import Channels
+from keras_sda.graph.rules.unit_table import Channels
 from keras_sda.layers.compression.gather_channels import GatherChannels
 from keras_sda.layers.compression.scaled_sigmoid_gate import ScaledSigmoidGate
 from keras_sda.layers.compression.scatter_channels import ScatterChannels

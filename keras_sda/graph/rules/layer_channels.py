@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.graph.rules.channels import Channels
+from keras_sda.graph.rules.unit_table import Channels
 
 
 @dataclasses.dataclass(eq=False)

@@ -4,7 +4,6 @@ import numpy as np
 from keras import layers
 
 from keras_sda.graph.rules.channel_call import ChannelCall
-from keras_sda.graph.rules.channels import Channels
 from keras_sda.graph.rules.pointwise_activations import is_pointwise
 from keras_sda.graph.rules.tensor_shapes import (
     after_reshape,
@@ -12,6 +11,7 @@ from keras_sda.graph.rules.tensor_shapes import (
     concatenated,
     counts_channels,
 )
+from keras_sda.graph.rules.unit_table import Channels
 from keras_sda.graph.rules.weighted_layer_rules import channel_axis, same_place
 
 

@@ -4,13 +4,13 @@ import keras
 import numpy as np
 
 from keras_sda.graph.rules.channel_call import ChannelCall
-from keras_sda.graph.rules.channels import Channels
 from keras_sda.graph.rules.tensor_shapes import (
     after_reduction,
     after_reshape,
     combined,
     concatenated,
 )
+from keras_sda.graph.rules.unit_table import Channels
 from keras_sda.graph.rules.weighted_layer_rules import same_place
 
 _POINTWISE = (

@@ -3,8 +3,8 @@
 import numpy as np
 
 from keras_sda.graph.rules.channel_call import CARRIES, READS, WRITES, ChannelCall
-from keras_sda.graph.rules.channels import Channels
 from keras_sda.graph.rules.gate_rules import RULES as GATE_RULES
+from keras_sda.graph.rules.unit_table import Channels
 from keras_sda.graph.rules.weighted_layer_rules import (
     channel_axis,
     convolution,

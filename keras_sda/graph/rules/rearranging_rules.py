@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_sda.graph.rules.channel_call import ChannelCall
-from keras_sda.graph.rules.channels import Channels
+from keras_sda.graph.rules.unit_table import Channels
 
 
 def resize(call: ChannelCall) -> list[Channels]:

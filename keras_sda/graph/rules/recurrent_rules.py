@@ -4,8 +4,8 @@ import numpy as np
 from keras import layers
 
 from keras_sda.graph.rules.channel_call import READS, WRITES, ChannelCall
-from keras_sda.graph.rules.channels import Channels
 from keras_sda.graph.rules.counted_settings import follow_settings
+from keras_sda.graph.rules.unit_table import Channels
 from keras_sda.graph.rules.weighted_layer_rules import check_activation
 from keras_sda.graph.rules.wrapped_call import (
     WrappedCall,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_sda.graph.rules.channel_call import ChannelCall
-from keras_sda.graph.rules.channels import Channels
+from keras_sda.graph.rules.unit_table import Channels
 
 
 def counts_channels(value: Any, axis: int, rank: int) -> bool:

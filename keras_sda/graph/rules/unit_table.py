@@ -1,6 +1,42 @@
-"""Channel units that belong together, and those that must stay."""
+"""Channel units: along an axis, together with others, kept or not."""
+
+import dataclasses
 
 import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Channels:
+    """The channel units along the channel axis of one tensor.
+
+    Attributes:
+        axis: The axis, counted from the batch axis (0) on.
+        units: Integer array, one unit per position of the axis. A unit may occur more
+            than once, as after flattening a feature map.
+    """
+
+    axis: int
+    units: np.ndarray
+
+
+class Kept:
+    """The channels that stay, asked by unit.
+
+    Args:
+        classes: For every unit the class that it belongs to.
+        removed: For every class whether it goes.
+    """
+
+    def __init__(self, classes: np.ndarray, removed: np.ndarray):
+        self._stays = ~removed[classes]
+
+    def mask(self, units: np.ndarray) -> np.ndarray:
+        """Whether each unit stays."""
+        return self._stays[units]
+
+    def count(self, units: np.ndarray) -> int:
+        """How many of the units stay."""
+        return int(self._stays[units].sum())
 
 
 class UnitTable:

@@ -4,8 +4,8 @@ import numpy as np
 from keras import layers
 
 from keras_sda.graph.rules.channel_call import CARRIES, READS, WRITES, ChannelCall
-from keras_sda.graph.rules.channels import Channels
 from keras_sda.graph.rules.pointwise_activations import is_pointwise
+from keras_sda.graph.rules.unit_table import Channels
 
 
 def channel_axis(layer, rank):

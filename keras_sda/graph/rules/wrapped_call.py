@@ -10,8 +10,8 @@ from keras import layers
 
 from keras_sda.graph.model.as_functional import as_functional
 from keras_sda.graph.rules.channel_call import ChannelCall
-from keras_sda.graph.rules.channels import Channels
 from keras_sda.graph.rules.counted_settings import follow_settings
+from keras_sda.graph.rules.unit_table import Channels
 from keras_sda.utils import InvalidInputError
 
 

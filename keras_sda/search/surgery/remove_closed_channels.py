@@ -59,7 +59,9 @@ def remove_closed_channels(
 
     >>> import keras
     >>> from keras_sda.search import add_channel_gates
-    >>> from keras_sda.search.surgery.remove_closed_channels import remove_closed_channels
+    >>> from keras_sda.search.surgery.remove_closed_channels import (
+    ...     remove_closed_channels
+    ... )
     >>> model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
     >>> gated = add_channel_gates(model, where=["block_1_depthwise_BN"])
     >>> masks = {"block_1_depthwise_BN_gate": np.arange(96) < 50}

@@ -4,10 +4,11 @@ import dataclasses
 import math
 from typing import ClassVar
 
+from keras_sda.data.images.check_dataset_name import check_dataset_name
 from keras_sda.graph.model.find_head import ACTIVATIONS
 from keras_sda.search import SEARCH_RECIPES
 from keras_sda.training.options.device_options import DeviceOptions
-from keras_sda.training.options.run_options import check_dataset_name, option
+from keras_sda.training.options.run_options import option
 from keras_sda.training.recipes.recipes import RECIPES
 from keras_sda.utils import InvalidInputError
 

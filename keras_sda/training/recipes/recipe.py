@@ -2,12 +2,15 @@
 
 import dataclasses
 
+from keras_sda.data.streams.augmentation import Augmentation
+
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(Augmentation):
     """How a network is trained: optimiser, schedule and augmentation.
 
-    Use it to read or extend `keras_sda.training.RECIPES`; a recipe is data alone.
+    Use it to read or extend `keras_sda.training.RECIPES`; a recipe is data alone. How
+    images are augmented is in the fields of `keras_sda.data.Augmentation`.
 
     Args:
         description: What it is for, the command and the expected result.
@@ -23,16 +26,6 @@ class Recipe:
         weight_decay: Coupled weight decay (added to the gradient).
         decay_exclude: Regular expressions of variable paths without weight decay;
             empty means that all parameters decay, as in the papers.
-        label_smoothing: Share of the label spread evenly over the classes.
-        crop: `"pad"` (pad, then crop at random), `"resized"` (random area and aspect
-            ratio), `"auto"` (`"resized"` from 128 pixels up) or `"none"`.
-        pad: Pixels that `"pad"` adds on each side.
-        flip: Whether to mirror left and right.
-        rand_augment: Strength of RandAugment from 0 (off) to 1; RGB images only.
-        rand_augment_ops: Operations per image.
-        mixup: Beta parameter of MixUp, 0 for off.
-        cutmix: Beta parameter of CutMix, 0 for off. With both, each batch gets one.
-        erasing: Probability that a rectangle of an image is erased.
         ema: Whether to average the weights over the steps.
         ema_momentum: Momentum of that average.
 
@@ -55,14 +48,5 @@ class Recipe:
     nesterov: bool = False
     weight_decay: float = 0.0
     decay_exclude: tuple[str, ...] = ()
-    label_smoothing: float = 0.0
-    crop: str = "none"
-    pad: int = 4
-    flip: bool = False
-    rand_augment: float = 0.0
-    rand_augment_ops: int = 2
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    erasing: float = 0.0
     ema: bool = False
     ema_momentum: float = 0.999

@@ -18,7 +18,7 @@ from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.training import GroupOptions, measure_accuracy, resumed_options
 from keras_sda.utils import InvalidInputError
 
-PROGRAM = pathlib.Path(__file__).with_name("tiny_group_run.py")
+PROGRAM = pathlib.Path(__file__).parents[1] / "tiny_group_run.py"
 FILES = {
     "curves.png", "groups.png", "history.csv", "labels.txt", "metrics.json",
     "model.keras", "options.json", "packed.keras", "packing.csv", "packing.json",

@@ -18,7 +18,7 @@ from keras_sda.search import derive
 from keras_sda.training import SearchOptions, measure_accuracy, resumed_options
 from keras_sda.utils import InvalidInputError
 
-PROGRAM = pathlib.Path(__file__).with_name("tiny_search_run.py")
+PROGRAM = pathlib.Path(__file__).parents[1] / "tiny_search_run.py"
 FILES = {
     "curves.png", "gated.keras", "gates.csv", "history.csv", "labels.txt", "logs",
     "metrics.json", "model.keras", "options.json", "report.csv", "report.json",
