@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 
 import pytest
@@ -41,3 +42,24 @@ def test_examples(name, tmp_path, monkeypatch):
 def test_examples_of_whole_networks(name):
     constructor = getattr(keras_sda.applications, name)
     assert run_examples(doctest.DocTestFinder().find(constructor, name)) > 0
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_own_methods_say_what_they_do(name):
+    """Those that replace a method of Keras do what Keras documents."""
+    module = importlib.import_module(name)
+    silent = []
+    for kind in vars(module).values():
+        if not inspect.isclass(kind) or kind.__module__ != name:
+            continue
+        if kind.__name__.startswith("_"):
+            continue
+        for method, value in vars(kind).items():
+            value = getattr(value, "__func__", getattr(value, "fget", value))
+            if method.startswith("_") or not inspect.isfunction(value):
+                continue
+            if value.__module__ != name or value.__doc__:
+                continue
+            if not any(hasattr(base, method) for base in kind.__mro__[1:]):
+                silent.append(f"{kind.__name__}.{method}")
+    assert not silent

@@ -87,7 +87,8 @@ class StageFolder:
         """Loads the final weights."""
         WeightsFile(self.folder / _FINAL).read(model)
 
-    def save(self, model, epoch):
+    def save(self, model: keras.Model, epoch: int) -> None:
+        """Writes the backup of an epoch and removes the one before."""
         old = self._backups()
         path = self.folder / f"epoch{epoch:04d}.weights.h5"
         WeightsFile(path).write(model, epoch)

@@ -27,12 +27,20 @@ def train_stage(
         stage: Where backups are.
         model: The model; it is compiled.
         data: See `ChannelSearch`.
-        epochs, optimizer, loss, metrics: See `ChannelSearch`.
+        epochs: See `ChannelSearch`.
+        optimizer: Likewise.
+        loss: Likewise.
+        metrics: Likewise.
         seed: Seed of arrays and dropout. Defaults to `0`.
         more_callbacks: Function of the first epoch and of what clears the optimizer,
             pairs of variable and value, that returns callbacks. Defaults to `None`.
-        validation_data, batch_size, steps_per_epoch, callbacks, verbose, class_weight,
-            validation_steps: See `ChannelSearch`.
+        validation_data: See `ChannelSearch`.
+        batch_size: Likewise.
+        steps_per_epoch: Likewise.
+        callbacks: Likewise.
+        verbose: Likewise.
+        class_weight: Likewise.
+        validation_steps: Likewise.
 
     Returns:
         A dictionary of losses and metrics per epoch that was run.

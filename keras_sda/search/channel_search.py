@@ -247,7 +247,10 @@ class ChannelSearch:
         that concerned is logged and in `result.report.settings`.
 
         Args:
-            threshold, residual, max_half_open, round_to: See `search.derive`.
+            threshold: See `search.derive`.
+            residual: Likewise.
+            max_half_open: Likewise.
+            round_to: Likewise.
 
         Returns:
             A `DerivationResult`.
@@ -278,7 +281,13 @@ class ChannelSearch:
         """Third stage: trains `result.model`, the derived network, in place.
 
         Args:
-            data, epochs, optimizer, **options: See `train_weights`; so is what returns.
+            data: See the class.
+            epochs: Passes over the data.
+            optimizer: Defaults to SGD with momentum 0.9 and rate 0.1.
+            **options: See the class.
+
+        Returns:
+            A dictionary per epoch, see `train_weights`.
 
         Raises:
             InvalidInputError: See `train_weights`; or there is no derived network yet.
@@ -318,10 +327,15 @@ class ChannelSearch:
             weight_epochs: Epochs of `train_weights`; 0 leaves the stage out.
             fine_tune_epochs: Epochs of `fine_tune`; 0 leaves the stage out.
             architecture_epochs: Epochs of `learn_architecture`. Defaults to `10`.
-            lambda_arch, target_macs: See `learn_architecture`.
-            weight_optimizer, fine_tune_optimizer: See `train_weights`.
-            threshold, residual, max_half_open, round_to: See `derive`.
+            lambda_arch: See `learn_architecture`.
+            target_macs: Likewise.
+            weight_optimizer: See `train_weights`.
+            fine_tune_optimizer: See `fine_tune`.
+            threshold: See `derive`.
+            residual: Likewise.
+            max_half_open: Likewise.
             architecture: Further arguments of `learn_architecture`.
+            round_to: See `derive`.
             **options: For every stage, see the class.
 
         Returns:

@@ -95,7 +95,9 @@ class SearchModel(keras.Model):
         knows a choice of the variables alone.
 
         Args:
-            filepath, overwrite, **kwargs: See `keras.Model.save`.
+            filepath: See `keras.Model.save`.
+            overwrite: Likewise.
+            **kwargs: Likewise.
         """
         plain = keras.Model(self.input, self.output, name=self.name)
         plain.save(filepath, overwrite=overwrite, **kwargs)

@@ -73,7 +73,7 @@ def build_backbone(
 ) -> keras.Model:
     """Builds a functional model from a stem, a block and a list of stages.
 
-    Every family's constructor ends here; see `SDAResNet` for the arguments.
+    Every family's constructor ends here; see `SDAResNet` for more on the arguments.
 
     Args:
         stem: `stem(parts, x)` returns the input of the first stage.
@@ -81,7 +81,20 @@ def build_backbone(
             before its last activation.
         stages: The stages in order.
         stem_stride: Total stride of the stem.
+        name: Name of the model.
         default_size: Image size in pixels where `input_shape` is not given.
+        depth_attention: Whether the stages have it.
+        reduction: Of the depth attention.
+        min_width: Of the depth attention.
+        synchronized: Whether batch normalization is, between devices.
+        pyramid_outputs: Whether the outputs are the stages, `P2` to `P5`.
+        include_top: Whether there is a classifier.
+        weights: File of weights, or `None` for random ones.
+        input_tensor: Tensor to build on, or `None` for an input of its own.
+        input_shape: Shape of an image.
+        pooling: `"avg"` or `"max"` where there is no classifier.
+        classes: Outputs of the classifier.
+        classifier_activation: Activation of the classifier.
 
     Returns:
         A functional `keras.Model`.

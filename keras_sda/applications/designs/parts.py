@@ -15,6 +15,7 @@ class Parts:
 
     @property
     def axis(self) -> int:
+        """Axis of the channels, as Keras is set."""
         return -1 if keras.config.image_data_format() == "channels_last" else 1
 
     def conv(self, x, filters, kernel_size, strides=1, groups=1, *, name):
@@ -50,9 +51,11 @@ class Parts:
         )(x)
 
     def norm(self, x, *, name):
+        """Batch normalisation, between devices where the model asks for it."""
         return batch_normalization(self.axis, self.synchronized, name=name)(x)
 
     def relu(self, x, *, name):
+        """ReLU as a layer of its own."""
         return keras.layers.Activation("relu", name=name)(x)
 
     def conv_norm_relu(self, x, filters, kernel_size, strides=1, groups=1, *, name, n):

@@ -242,7 +242,6 @@ def _is_normalization(use, neighbour):
 
 def _scale_and_offset(layer):
     """The normalization at inference as x * scale + offset, in float64."""
-
     variance = _value(layer.moving_variance, None)
     scale = _value(layer.gamma, 1.0) / np.sqrt(variance + layer.epsilon)
     return scale, _value(layer.beta, 0.0) - _value(layer.moving_mean, None) * scale

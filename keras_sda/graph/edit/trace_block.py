@@ -22,7 +22,8 @@ def trace_block(
 
     Args:
         layer: A built layer that holds others.
-        args, kwargs: Arguments of the call, symbolic tensors among them.
+        args: Arguments of the call by position, symbolic tensors among them.
+        kwargs: Those by name, likewise.
 
     Returns:
         A functional model over the layers inside, whose inputs are the tensors of the

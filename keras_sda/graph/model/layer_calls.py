@@ -193,7 +193,8 @@ def nested_inputs(
 
     Args:
         graph: The graph of the nested model.
-        args, kwargs: Arguments of its call.
+        args: Arguments of its call by position.
+        kwargs: Those by name.
         name: How errors call it.
 
     Raises:

@@ -24,8 +24,9 @@ def choose_masks(
         gated: A model with trained gates.
         cost: Their cost.
         target: Multiply-accumulates to end at, or `None`.
-        threshold, max_half_open: See `derive`. With a target gates may be half open:
-            where they are cut is decided by the budget.
+        threshold: See `derive`.
+        max_half_open: See `derive`. With a target gates may be half open: where they
+            are cut is decided by the budget.
         round_to: Gates keep a multiple of so many channels, see `round_masks`.
             Defaults to `1`.
 

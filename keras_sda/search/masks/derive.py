@@ -122,8 +122,9 @@ def derive_masks(
     Args:
         gated: A model with gates.
         masks: For every gate, by name, whether each channel stays.
-        residual, input_shape: See `derive`.
+        residual: See `derive`.
         settings: Goes into the report.
+        input_shape: See `derive`.
     """
     small = remove_closed_channels(gated, masks, residual)
     settings = {"method": "channel gates", **(settings or {})}
@@ -204,7 +205,8 @@ def close_gates(gated: keras.Model, threshold: float = 0.9, round_to: int = 1) -
 
     Args:
         gated: A model with trained gates.
-        threshold, round_to: See `derive`.
+        threshold: See `derive`.
+        round_to: Likewise.
 
     Example:
 
