@@ -259,6 +259,7 @@ def test_prune_replays_a_plan(model_file, tmp_path):
     assert not (tmp_path / "a" / "history.csv").exists()
 
 
+@pytest.mark.large
 def test_prune_goes_on_where_it_was_killed(capsys, run_python, model_file, tmp_path):
     """Killed in the second epoch of fine-tuning; ends in the same weights."""
     arguments = ["prune", model_file, "--macs", "0.6", *QUICK]

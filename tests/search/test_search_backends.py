@@ -44,7 +44,9 @@ if keras.backend.backend() == "jax":
 """
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize(
+    "backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.large)]
+)
 def test_price_on_other_backends(backend, run_python, tmp_path):
     if backend == "jax":
         pytest.importorskip("jax")

@@ -29,7 +29,12 @@ def read_weights(model_file):
     return weights
 
 
-@pytest.mark.parametrize("options", [{}, {"ema": True, "mixed_precision": HALF}])
+AVERAGED = {"ema": True, "mixed_precision": HALF}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param(AVERAGED, marks=pytest.mark.large)]
+)
 def test_killed_run_ends_in_the_same_weights(options, run_python, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train_tiny(whole, **options)

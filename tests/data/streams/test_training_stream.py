@@ -43,13 +43,13 @@ def same(first, second):
     )
 
 
-AUGMENTATIONS = ["keras", "none"]
+WAYS = [(kind, how) for how in ("keras", "none") for kind in ("arrays", "stream")]
 if importlib.util.find_spec("keras_cv"):
-    AUGMENTATIONS.append("keras_cv")
+    WAYS.append(("arrays", "keras_cv"))
+    WAYS.append(pytest.param("stream", "keras_cv", marks=pytest.mark.large))
 
 
-@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
-@pytest.mark.parametrize("kind", ["arrays", "stream"])
+@pytest.mark.parametrize(("kind", "augmentation"), WAYS)
 def test_batches_depend_on_seed_epoch_and_step_alone(kind, augmentation):
     data, recipe = colour_dataset(kind), RECIPES["modern"]
     if kind == "stream":

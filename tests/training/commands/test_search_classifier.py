@@ -77,6 +77,7 @@ def test_saved_gates_can_be_cut_elsewhere(whole):
     assert shares[0] >= shares[1] > 0
 
 
+@pytest.mark.large
 def test_killed_run_keeps_the_same_channels(model_file, whole, run_python, tmp_path):
     folder = tmp_path / "killed"
     result = run_python([PROGRAM, model_file, folder, "kill_at=1"], check=False)
