@@ -10,12 +10,13 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # TensorFlow leaves it off on CPUs without AVX-512 VNNI, where it is slower for that.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test test-all lint format clean help
+.PHONY: demo test test-all docs lint format clean help
 
 help:
 	@echo "make demo      set up, train SDAResNet20 on real digits, export, predict"
 	@echo "make test      set up, lint, run the quick tests: all that guards correctness"
 	@echo "make test-all  the same, then full-size networks, notebooks, long searches"
+	@echo "make docs      set up, build the documentation into build/site"
 	@echo "make format    format the code"
 	@echo "make clean     remove the environment and the demo's files"
 
@@ -33,6 +34,11 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing keras_sda with its test tools into $(VENV) (about 3 GB) ..."
 	$(INSTALL) -e '.[test]'
+	@touch $@ $(VENV)/.base $(VENV)/.docs
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what the documentation is built with into $(VENV) ..."
+	$(INSTALL) -e '.[docs]'
 	@touch $@ $(VENV)/.base
 
 demo: $(VENV)/.base
@@ -51,6 +57,10 @@ test: lint
 
 test-all: test
 	$(PYTEST) -m "large or extra_large"
+
+# Fails on any warning: a dead link, a docstring that cannot be read.
+docs: $(VENV)/.docs
+	$(BIN)/python tools/build_docs.py
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -6,8 +6,8 @@ Marks every channel that may go and leaves one per group: what remains is the fl
 `keras_sda.pruning.make_plan`. Nothing runs, no weights are downloaded; takes about ten
 minutes. Writes benchmarks/results/prunable_share.csv: one row per model with the share
 of multiply-accumulates and parameters that can be removed, the number of groups, the
-share of untouchable channels and the commonest reason for it; and the same as a table
-for people, docs/prunable_share.md.
+share of untouchable channels and the commonest reason for it. `python
+tools/write_results.py` makes the table for people of it.
 """
 
 import collections
@@ -20,12 +20,11 @@ import numpy as np
 from keras_sda.graph import ChannelGraph
 from keras_sda.pruning.budget.model_cost import ModelCost
 from keras_sda.pruning.budget.select_channels import select_channels
-from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils import InvalidInputError
 from keras_sda.utils.files.csv_rows import write_rows
 from keras_sda.version import __version__
 
 RESULT = pathlib.Path(__file__).parent / "results" / "prunable_share.csv"
-TABLE = pathlib.Path(__file__).parents[1] / "docs" / "prunable_share.md"
 INPUT_SHAPE = (224, 224, 3)  # for MobileNetV3, which leaves the size open
 
 
@@ -75,32 +74,6 @@ def measure(name: str) -> dict:
     }
 
 
-def write_table(rows):
-    """The rows as Markdown."""
-    lines = [
-        "# What can be removed",
-        "",
-        "The share of multiply-accumulates (MACs) and parameters of every model of",
-        "keras.applications that `keras_sda.pruning` could remove if one channel per",
-        "group were left: the floor of a budget, not a recommendation. Written by",
-        "`python benchmarks/prunable_share.py`.",
-        "",
-        "| model | MACs | removable MACs | removable parameters | groups "
-        "| untouchable channels, mainly because |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row['model']} | {int(row['macs']):,} "
-            f"| {100 * float(row['removable_macs']):.1f} % "
-            f"| {100 * float(row['removable_params']):.1f} % | {row['num_groups']} "
-            f"| {100 * float(row['untouchable_channels']):.1f} %: "
-            f"{row['main_reason'] or 'it is the output'} |"
-        )
-    with atomic_write(TABLE) as path:
-        path.write_text("\n".join(lines) + "\n")
-
-
 def main():
     rows = []
     for name, function in sorted(vars(keras.applications).items()):
@@ -110,7 +83,6 @@ def main():
             keras.utils.clear_session()
             gc.collect()
     write_rows(rows, RESULT)
-    write_table(rows)
 
 
 if __name__ == "__main__":
