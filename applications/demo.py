@@ -7,12 +7,12 @@ test images with it and prints what happened and where the files are.
 """
 
 import pathlib
-import sys
 import time
 
-import keras
-from absl import app, flags, logging
+import tensorflow as tf
+from absl import flags, logging
 
+from keras_sda.cli.run_program import run_program
 from keras_sda.export import export_saved_model, format_predictions, predict
 from keras_sda.training import (
     TrainOptions,
@@ -20,7 +20,7 @@ from keras_sda.training import (
     load_image_dataset,
     train_classifier,
 )
-from keras_sda.utils import InvalidInputError, load_model
+from keras_sda.utils import load_model
 
 flags.DEFINE_string("output", "runs/demo", "Folder of the results; replaced.")
 flags.DEFINE_integer("epochs", None, "Passes over the images. Default: the recipe's.")
@@ -60,7 +60,7 @@ def demo(output, epochs, seed):
     images, truth = [], []
     for number, (image, label) in enumerate(load_image_dataset("digits").test.take(3)):
         path = folder / f"digit_{number}.png"
-        keras.utils.save_img(path, image.numpy(), scale=False)
+        path.write_bytes(tf.io.encode_png(image).numpy())
         images.append(path)
         truth.append(int(label))
     results = predict(export, images, top_k=3)
@@ -79,15 +79,9 @@ def demo(output, epochs, seed):
     return rows, results
 
 
-def main(arguments):
-    if len(arguments) > 1:
-        raise app.UsageError(f"Unexpected words: {' '.join(arguments[1:])}")
+def main(options):
     logging.set_verbosity(logging.INFO)
-    options = flags.FLAGS
-    try:
-        rows, results = demo(options.output, options.epochs, options.seed)
-    except (InvalidInputError, OSError) as error:
-        sys.exit(f"demo: error: {error}")
+    rows, results = demo(options.output, options.epochs, options.seed)
     print()
     print(format_predictions(results))
     print()
@@ -96,4 +90,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_program(main)

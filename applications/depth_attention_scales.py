@@ -21,7 +21,7 @@ import time
 
 import keras
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 from keras_sda.analysis import (
     DepthAttentionWeights,
@@ -30,7 +30,9 @@ from keras_sda.analysis import (
     plot_depth_attention,
 )
 from keras_sda.applications import SDAResNet20
+from keras_sda.cli.run_program import run_program
 from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils.optional_import import optional_import
 
 SCALES = (8, 16, 32, 48)
 NUM_CLASSES = 5
@@ -103,6 +105,7 @@ def measure(attention, sizes):
 def run(options):
     """Trains, measures, writes the files; returns the result."""
     start = time.perf_counter()
+    optional_import("matplotlib", "The picture of depth_attention_scales")
     seeds = [int(seed) for seed in options.seeds]
     folder = pathlib.Path(options.output)
     test = multi_scale_images(
@@ -180,20 +183,14 @@ def report(result):
     return lines
 
 
-def main(arguments):
-    if len(arguments) > 1:
-        raise app.UsageError(f"Unexpected words: {' '.join(arguments[1:])}")
+def main(options):
     logging.set_verbosity(logging.WARNING)
-    options = flags.FLAGS
     if not all(seed.isdigit() for seed in options.seeds):
-        raise app.UsageError("--seeds must be numbers with commas, such as 0,1,2.")
-    try:
-        result = run(options)
-    except (InvalidInputError, OSError) as error:
-        sys.exit(f"depth_attention_scales: error: {error}")
+        raise InvalidInputError("--seeds must be numbers with commas, such as 0,1,2.")
+    result = run(options)
     print("\n".join(report(result)))
     print(f"{result['seconds']} seconds, files in {options.output}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_program(main)

@@ -49,10 +49,11 @@ import sys
 import time
 
 import keras
-from absl import app, flags, logging
+from absl import flags, logging
 
 from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.applications import get_model
+from keras_sda.cli.run_program import run_program
 from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.search import (
     PUBLISHED_SEARCHES,
@@ -70,6 +71,7 @@ from keras_sda.training import (
     stage_optimizer,
 )
 from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils.draw_in_run import draw_in_run
 from keras_sda.utils.files.csv_rows import read_rows, write_rows
 
 flags.DEFINE_enum(
@@ -247,7 +249,7 @@ class Experiment:
         self.train("fine_tune", search.fine_tune)
         accuracy = self.images.accuracy(result.model)
         result.report.save(folder)
-        search.plot(folder / "search.png")
+        draw_in_run(search.plot, folder / "search.png")
         shutil.copyfile(folder / "architecture/architecture.csv", folder / "search.csv")
         with atomic_write(folder / "model.keras") as temporary:
             copy_without_optimizer(result.model).save(temporary)
@@ -376,26 +378,16 @@ def line(row):
     return text
 
 
-def main(arguments):
-    if len(arguments) > 1:
-        raise app.UsageError(f"Unexpected words: {' '.join(arguments[1:])}")
+def main(options):
     logging.set_verbosity(logging.WARNING)
-    options = flags.FLAGS
-    try:
-        if options.write_arrays:
-            paths = save_image_arrays(
-                load(options), options.write_arrays, options.parts
-            )
-            print(",".join(paths))
-            return
-        rows = run(options)
-    except (InvalidInputError, OSError, ImportError) as error:
-        sys.stderr.write(f"search_channels: error: {' '.join(str(error).split())}\n")
-        sys.exit(2)
-    for row in rows:
+    if options.write_arrays:
+        paths = save_image_arrays(load(options), options.write_arrays, options.parts)
+        print(",".join(paths))
+        return
+    for row in run(options):
         print(line(row))
     print(f"rows in {pathlib.Path(options.output) / 'results.csv'}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_program(main, "It goes on when it is started again with the same flags.")

@@ -49,10 +49,11 @@ import sys
 import time
 
 import keras
-from absl import app, flags, logging
+from absl import flags, logging
 
 from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.applications import get_model
+from keras_sda.cli.run_program import run_program
 from keras_sda.grouping import (
     GROUPING_RECIPES,
     PUBLISHED_GROUPINGS,
@@ -78,6 +79,7 @@ from keras_sda.training import (
 )
 from keras_sda.training.commands.evaluate_classifier import check_classifier
 from keras_sda.utils import InvalidInputError, atomic_write, load_model
+from keras_sda.utils.draw_in_run import draw_in_run
 from keras_sda.utils.files.csv_rows import read_rows, write_rows
 
 flags.DEFINE_enum(
@@ -299,7 +301,7 @@ class Experiment:
         packed = self.images.accuracy(packing.model)
         result.report.save(folder)
         packing.report.save(folder)
-        plot_group_sizes(result.report, folder / "groups.png")
+        draw_in_run(plot_group_sizes, result.report, folder / "groups.png")
         save(masked, folder / "model.keras")
         save(copy_without_optimizer(packing.model), folder / "packed.keras")
         counts, report = published_counts(self.whole), result.report
@@ -433,39 +435,16 @@ def save(model, path):
         model.save(temporary)
 
 
-def fail(error):
-    """Ends with one line and the exit status of bad input."""
-    sys.stderr.write(f"self_group: error: {' '.join(str(error).split())}\n")
-    sys.exit(2)
-
-
-def parse(arguments):
-    """Like the parser of absl, which ends with status 1 and the whole help."""
-    try:
-        return flags.FLAGS(arguments)
-    except flags.Error as error:
-        fail(error)
-
-
-def main(arguments):
-    if len(arguments) > 1:
-        fail(f"Unexpected words: {' '.join(arguments[1:])}")
+def main(options):
     logging.set_verbosity(logging.WARNING)
-    options = flags.FLAGS
-    try:
-        if options.write_arrays:
-            paths = save_image_arrays(
-                load(options), options.write_arrays, options.parts
-            )
-            print(",".join(paths))
-            return
-        rows = run(options)
-    except (InvalidInputError, OSError, ImportError) as error:
-        fail(error)
-    for row in rows:
+    if options.write_arrays:
+        paths = save_image_arrays(load(options), options.write_arrays, options.parts)
+        print(",".join(paths))
+        return
+    for row in run(options):
         print(line(row))
     print(f"rows in {pathlib.Path(options.output) / 'results.csv'}")
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    run_program(main, "It goes on when it is started again with the same flags.")

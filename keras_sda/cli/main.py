@@ -5,17 +5,12 @@ import json
 import sys
 from collections.abc import Sequence
 
+from keras_sda.cli.exit_status import exit_status
 from keras_sda.cli.group import add_group_command
 from keras_sda.cli.list import add_list_command
 from keras_sda.cli.prune import add_pruning_commands
 from keras_sda.cli.search import add_search_command
-from keras_sda.utils import InvalidInputError
-from keras_sda.utils.hold_interrupts import Terminated, sigterm_interrupts
 from keras_sda.version import __version__
-
-_USER_ERROR = 2
-_INTERRUPTED = 130
-_TERMINATED = 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,35 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["profile", "SDAResNet20", "--json"])  # doctest: +SKIP
     0
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        with sigterm_interrupts():
-            options.run(options)
-    except Terminated:
-        _error("terminated. An interrupted training goes on with --resume.")
-        return _TERMINATED
-    except KeyboardInterrupt:
-        _error("interrupted. An interrupted training goes on with --resume.")
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone, as in `keras-sda profile X | head`.
-        sys.stderr.close()
-        return 0
-    except (InvalidInputError, OSError, ImportError) as error:
-        _error(_message(error))
-        return _USER_ERROR
-    return 0
+    return exit_status(
+        "keras-sda",
+        lambda: _run(arguments),
+        "An interrupted training goes on with --resume.",
+    )
 
 
-def _message(error):
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}."
-    return " ".join(str(error).split())
-
-
-def _error(message):
-    sys.stderr.write(f"keras-sda: error: {message}\n")
+def _run(arguments):
+    options = _parser().parse_args(arguments)
+    options.run(options)
 
 
 def _show(text):

@@ -9,6 +9,7 @@ from keras_sda.grouping.clusters.importance_vectors import importance_vectors
 from keras_sda.grouping.find_groupable_layers import find_groupable_layers
 from keras_sda.layers.compression.self_grouped import SelfGrouped
 from keras_sda.utils import InvalidInputError, atomic_write
+from keras_sda.utils.new_figure import new_figure
 
 
 def plot_filter_matrix(
@@ -31,7 +32,7 @@ def plot_filter_matrix(
             whole kernel of the masked layer, which holds what was cut as it was last.
 
     Raises:
-        InvalidInputError: A model has no such layer.
+        InvalidInputError: A model has no such layer, or matplotlib is not installed.
 
     Example:
 
@@ -40,9 +41,6 @@ def plot_filter_matrix(
     plot_filter_matrix(masked, "stage2_block1_conv2", "matrix.png", before=model)
     ```
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     after = _layer(model, layer, masked=True)
     whole = after if before is None else _layer(before, layer)
     mask = keras.ops.convert_to_numpy(after.mask).T.astype(bool)
@@ -62,8 +60,7 @@ def plot_filter_matrix(
     num_filters, num_channels = mask.shape
     # Squares where that gives a picture of a usual shape.
     height = float(np.clip(5 * num_filters / num_channels, 2.6, 8))
-    figure = Figure(figsize=(12, height + 1.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, height + 1.2)
     panels = figure.subplots(1, 2)
     # A few connections stand out by far; they would leave the others one colour.
     highest = max(

@@ -4,6 +4,7 @@ import os
 
 from keras_sda.grouping.grouping_report import GroupingReport
 from keras_sda.utils import atomic_write
+from keras_sda.utils.new_figure import new_figure
 
 
 def plot_group_sizes(
@@ -19,22 +20,22 @@ def plot_group_sizes(
         path: The PNG file.
         title: Headline. Defaults to name and totals of the model.
 
+    Raises:
+        InvalidInputError: matplotlib is not installed.
+
     Example:
 
     ```python
     plot_group_sizes(self_group(model).report, "groups.png")
     ```
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
-
     rows = report.layers
     # The height of one bar, until hundreds of them make a picture too high to open.
     height = min(2.4 + 0.24 * len(rows), 60.0)
-    figure = Figure(figsize=(11, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, height)
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     axes = figure.subplots()
     highest = max(
         (channels / row.channels for row in rows for channels in row.group_channels),

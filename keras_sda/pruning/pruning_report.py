@@ -13,6 +13,7 @@ from keras_sda.analysis import LatencyComparison, compare_latency, profile
 from keras_sda.analysis.latency.layer_timer import LayerTimer
 from keras_sda.graph import frozen_note, swapped_bias_note
 from keras_sda.pruning.criteria.draw_channels import draw_channels
+from keras_sda.utils.draw_in_run import draw_in_run
 from keras_sda.utils.files.csv_rows import csv_text
 from keras_sda.utils.files.report_files import markdown_table, read_report, write_report
 
@@ -273,8 +274,11 @@ class PruningReport:
         return "\n".join(lines) + "\n"
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes report.json, report.csv, report.md and report.png into a folder."""
-        draw_channels(self, pathlib.Path(folder) / "report.png")
+        """Writes report.json, report.csv, report.md and report.png into a folder.
+
+        Without matplotlib there is no report.png.
+        """
+        draw_in_run(draw_channels, self, pathlib.Path(folder) / "report.png")
         write_report(self, folder)
 
     @classmethod

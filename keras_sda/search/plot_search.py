@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from keras_sda.utils import atomic_write
+from keras_sda.utils.new_figure import new_figure
 
 _KEPT, _GONE, _LINE = "#1f77b4", "#d9d9d9", "#d62728"
 
@@ -22,18 +23,18 @@ def plot_search(
         path: The PNG file.
         title: Headline. Defaults to none.
 
+    Raises:
+        InvalidInputError: matplotlib is not installed.
+
     Example:
 
     ```python
     plot_search(log.rows, {"bn1_gate": (64, 40)}, "search.png")
     ```
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    figure = new_figure(11, 4 + 0.03 * len(widths))
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(11, 4 + 0.03 * len(widths)), layout="constrained")
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     places = range(len(widths))
     left.bar(places, [before for before, _ in widths.values()], color=_GONE, width=0.9)

@@ -1,6 +1,5 @@
 """The course of an architecture stage, as CSV and for TensorBoard."""
 
-import importlib.util
 import os
 import pathlib
 
@@ -10,6 +9,7 @@ import numpy as np
 from keras_sda.search.gates.gate_cost import GateCost
 from keras_sda.search.search_callbacks import gate_values, hard_macs
 from keras_sda.utils.files.csv_rows import read_numbers, write_rows
+from keras_sda.utils.optional_import import has_optional, is_installed
 
 
 class SearchLog(keras.callbacks.Callback):
@@ -93,8 +93,8 @@ class SearchLog(keras.callbacks.Callback):
             self._write_tensorboard(epoch, row, values)
 
     def _write_tensorboard(self, epoch, row, values):
-        if any(
-            importlib.util.find_spec(x) is None for x in ("tensorflow", "tensorboard")
+        if not is_installed("tensorflow") or not has_optional(
+            "tensorboard", "What logs/ would hold for TensorBoard"
         ):
             return
         import tensorflow as tf

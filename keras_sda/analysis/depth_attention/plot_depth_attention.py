@@ -14,6 +14,7 @@ from keras_sda.analysis.depth_attention.depth_attention_table import (
 )
 from keras_sda.utils import InvalidInputError, atomic_write
 from keras_sda.utils.files.csv_rows import write_rows
+from keras_sda.utils.new_figure import new_figure
 
 
 def plot_depth_attention(
@@ -47,7 +48,7 @@ def plot_depth_attention(
 
     Raises:
         InvalidInputError: The path is no PNG file, or `attention`, `groups` and
-            `group_names` do not fit together.
+            `group_names` do not fit together, or matplotlib is not installed.
 
     Example:
 
@@ -74,15 +75,9 @@ def plot_depth_attention(
 
 
 def _draw(rows, stages, title, columns):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = min(columns, len(stages))
     lines = math.ceil(len(stages) / columns)
-    figure = Figure(
-        figsize=(max(3.2 * columns, 5.5), 2.9 * lines + 0.8), layout="constrained"
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(3.2 * columns, 5.5), 2.9 * lines + 0.8)
     panels = figure.subplots(lines, columns, squeeze=False).flatten()
     names = list(dict.fromkeys(row["group"] for row in rows))
     colors = _colors(len(names))

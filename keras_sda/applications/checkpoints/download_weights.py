@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Mapping
 
 from keras_sda.utils import InvalidInputError
+from keras_sda.utils.optional_import import optional_import
 
 _TIMEOUT = 10  # seconds until a silent connection counts as none
 
@@ -22,8 +23,9 @@ def download_weights(source: Mapping, name: str = "imagenet") -> pathlib.Path:
         Path of the file in the cache.
 
     Raises:
-        InvalidInputError: The file is not in the cache and cannot be downloaded; the
-            message says which file it is and how to place it.
+        InvalidInputError: The file is not in the cache and cannot be downloaded, or
+            the hub client is not installed; the message says which file it is and how
+            to place it.
 
     Example:
 
@@ -32,13 +34,8 @@ def download_weights(source: Mapping, name: str = "imagenet") -> pathlib.Path:
     download_weights(PRESETS["SDAResNet50"]["weights"]["imagenet"])
     ```
     """
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise InvalidInputError(
-            f"`weights={name!r}` needs the package huggingface_hub. Install it, or "
-            f"{_by_hand(source)}"
-        ) from error
+    purpose = f"`weights={name!r}`"
+    huggingface_hub = optional_import("huggingface_hub", purpose, _by_hand(source))
     wanted = {
         "repo_id": source["repository"],
         "filename": source["file"],
@@ -64,10 +61,10 @@ def download_weights(source: Mapping, name: str = "imagenet") -> pathlib.Path:
         revision = source["revision"]
         at = f" (revision {revision})" if revision else ""
         raise InvalidInputError(
-            f"`weights={name!r}` needs the file {source['file']!r} of repository "
+            f"{purpose} needs the file {source['file']!r} of repository "
             f"{source['repository']!r}{at} on the Hugging Face hub. It is not in the "
             f"cache and could not be downloaded ({_reason(error)}). Connect this "
-            f"machine and try again, or {_by_hand(source)}"
+            f"machine and try again, or {_by_hand(source)}."
         ) from error
 
 
@@ -75,7 +72,7 @@ def _by_hand(source):
     return (
         f"download {source['file']!r} of repository {source['repository']!r} on "
         f"another machine, copy it here and pass weights='path/{source['file']}' "
-        "(another machine's cache folder works too: copy it and let HF_HOME name it)."
+        "(another machine's cache folder works too: copy it and let HF_HOME name it)"
     )
 
 

@@ -1,12 +1,11 @@
 """Augmentation with the layers of keras-cv, an optional extra."""
 
 import contextlib
-import importlib.util
-from unittest import mock
+import sys
 
 from keras_sda.data.streams.augmentation import Augmentation
 from keras_sda.data.streams.keras_augmentation import map_images
-from keras_sda.utils import InvalidInputError
+from keras_sda.utils.optional_import import optional_import
 
 
 class KerasCVAugmentation:
@@ -16,9 +15,10 @@ class KerasCVAugmentation:
     `KerasAugmentation`; flips and erasing (`RandomFlip`, `RandomCutout`) come from
     keras-cv too. keras-cv 0.9.0 is its last release, so its behaviour is settled.
 
-    Its layers draw from stateful generators and global random operations. While the
-    pipeline is traced both are replaced by stateless ones, so the batches are a pure
-    function of the seed here as well and a resumed run repeats them exactly.
+    Its layers draw from stateful generators and global random operations. They get a
+    stateless generator, and while the pipeline is traced their modules see stateless
+    operations, so the batches are a pure function of the seed here as well and a
+    resumed run repeats them exactly.
 
     Args:
         recipe: Which augmentations, and how strong.
@@ -35,14 +35,9 @@ class KerasCVAugmentation:
     """
 
     def __init__(self, recipe: Augmentation, channels: int):
-        if importlib.util.find_spec("keras_cv") is None:
-            raise InvalidInputError(
-                "augmentation='keras_cv' needs keras-cv, which is not installed. "
-                'Install it with: pip install "keras-sda[keras-cv]", or use '
-                "augmentation='keras'."
-            )
-        from keras_cv import layers
-
+        layers = optional_import(
+            "keras_cv.layers", "augmentation='keras_cv'", "use augmentation='keras'"
+        )
         # A seed of 0 would make them share the global generator.
         common = {"seed": 1, "dtype": "float32"}
         self._flip = recipe.flip and layers.RandomFlip("horizontal", **common)
@@ -96,11 +91,16 @@ class KerasCVAugmentation:
 
 
 class _StatelessRandom:
-    """The part of `tf.random` and `tf.random.Generator` that keras-cv calls."""
+    """`tf.random` and `tf.random.Generator` for keras-cv: draws of a seed."""
 
     def __init__(self, seed):
         self._seed = seed
         self._calls = 0
+
+    def __getattr__(self, name):
+        import tensorflow as tf
+
+        return getattr(tf.random, name)
 
     def _next(self):
         import tensorflow as tf
@@ -141,26 +141,43 @@ class _StatelessRandom:
         return tf.random.experimental.stateless_shuffle(value, self._next())
 
 
+class _TensorFlow:
+    """TensorFlow with another `tf.random`."""
+
+    def __init__(self, random):
+        self.random = random
+
+    def __getattr__(self, name):
+        import tensorflow as tf
+
+        return getattr(tf, name)
+
+
 def _run(layer, inputs, seed):
-    with _stateless(layer, _StatelessRandom(seed)):
+    with _drawing_from(layer, _StatelessRandom(seed)):
         return layer(inputs, training=True)
 
 
 @contextlib.contextmanager
-def _stateless(layer, source):
+def _drawing_from(layer, source):
     """Lets `layer` and those inside it draw from `source` while this is open."""
     import tensorflow as tf
 
-    with contextlib.ExitStack() as stack:
-        for name in ("uniform", "normal", "gamma", "shuffle"):
-            stack.enter_context(
-                mock.patch.object(tf.random, name, getattr(source, name))
-            )
-        pending = [layer]
-        while pending:
-            current = pending.pop()
-            for value in list(vars(current).values()):
-                parts = value if isinstance(value, (list, tuple)) else [value]
-                pending.extend(p for p in parts if hasattr(p, "_random_generator"))
-            stack.enter_context(mock.patch.object(current, "_random_generator", source))
+    pending = [layer]
+    while pending:
+        current = pending.pop()
+        for value in list(vars(current).values()):
+            parts = value if isinstance(value, (list, tuple)) else [value]
+            pending.extend(p for p in parts if hasattr(p, "_random_generator"))
+        current._random_generator = source
+    modules = [
+        module for name, module in list(sys.modules.items())
+        if name.startswith("keras_cv.") and vars(module).get("tf") is tf
+    ]  # fmt: skip
+    for module in modules:
+        module.tf = _TensorFlow(source)
+    try:
         yield
+    finally:
+        for module in modules:
+            module.tf = tf

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from keras_sda.utils import atomic_write
+from keras_sda.utils.new_figure import new_figure
 
 _ROWS_PER_PANEL = 60
 _KEPT, _REMOVED = "#1f77b4", "#d9d9d9"
@@ -17,16 +18,15 @@ def draw_channels(report: Any, path: str | os.PathLike) -> None:
         report: A `PruningReport`.
         path: The PNG file.
 
+    Raises:
+        InvalidInputError: matplotlib is not installed.
+
     Example:
 
     ```python
     draw_channels(PruningReport.load("runs/pruned"), "channels.png")
     ```
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
     rows = [
         row for row in report.layers
         if (row.macs_before or row.macs_after)
@@ -34,9 +34,9 @@ def draw_channels(report: Any, path: str | os.PathLike) -> None:
     ]  # fmt: skip
     panels = max(1, math.ceil(len(rows) / _ROWS_PER_PANEL))
     per_panel = max(1, math.ceil(len(rows) / panels))
-    height = 1.6 + 0.19 * per_panel
-    figure = Figure(figsize=(6.5 * panels, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.5 * panels, 1.6 + 0.19 * per_panel)
+    from matplotlib.patches import Patch
+
     most = max((row.channels_before for row in rows), default=1)
     for number, axes in enumerate(figure.subplots(1, panels, squeeze=False)[0]):
         part = rows[number * per_panel : (number + 1) * per_panel]

@@ -26,6 +26,7 @@ from keras_sda.training.options.run_options import RunOptions
 from keras_sda.training.strategies.make_deterministic import make_deterministic
 from keras_sda.training.strategies.make_strategy import make_strategy
 from keras_sda.utils import atomic_write, save_model
+from keras_sda.utils.draw_in_run import draw_in_run
 from keras_sda.utils.files.csv_rows import write_rows
 
 
@@ -205,7 +206,8 @@ class CompressionRun:
             if "accuracy" in metrics:
                 title += f": {metrics['accuracy']:.2%}"
             history = read_history(self.folder / "history.csv")
-            draw_curves(history, self.folder / "curves.png", title, marks)
+            path = self.folder / "curves.png"
+            draw_in_run(draw_curves, history, path, title, marks)
         report.save(self.folder)
         self._write_labels()
         save_model(copy_without_optimizer(model), self.folder / "model.keras")

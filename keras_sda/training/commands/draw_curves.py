@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from keras_sda.utils import atomic_write
+from keras_sda.utils.new_figure import new_figure
 
 
 def draw_curves(
@@ -20,18 +21,18 @@ def draw_curves(
         title: Headline. Defaults to none.
         marks: Names of stages by their first epoch. Defaults to none.
 
+    Raises:
+        InvalidInputError: matplotlib is not installed.
+
     Example:
 
     ```python
     draw_curves(read_history("run/history.csv"), "run/curves.png", "digits")
     ```
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    figure = new_figure(10, 4)
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     epochs = [row["epoch"] for row in rows]
     panels = figure.subplots(1, 2)
     for axes, name, unit in zip(

@@ -30,6 +30,7 @@ from keras_sda.training.commands.open_classifier import open_classifier
 from keras_sda.training.options.group_options import GroupOptions
 from keras_sda.training.recipes.recipes import RECIPES, default_recipe
 from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
+from keras_sda.utils.draw_in_run import draw_in_run
 from keras_sda.utils.files.load_model import is_model_file
 from keras_sda.utils.files.read_json import read_json
 
@@ -183,7 +184,7 @@ class _GroupRun(CompressionRun):
             "strategy": self.strategy.description,
         }
         packing, latency = self.pack(result.model)
-        plot_group_sizes(report, self.folder / "groups.png")
+        draw_in_run(plot_group_sizes, report, self.folder / "groups.png")
         return self.write(
             result.model, _Changes(report, latency), metrics | packing, rows, marks
         )

@@ -22,6 +22,7 @@ from keras_sda.training.commands.open_classifier import open_classifier
 from keras_sda.training.options.search_plan import make_search_plan
 from keras_sda.training.options.search_run_options import SearchOptions
 from keras_sda.utils import save_model
+from keras_sda.utils.draw_in_run import draw_in_run
 from keras_sda.utils.files.csv_rows import write_rows
 from keras_sda.utils.files.load_model import is_model_file
 
@@ -212,7 +213,7 @@ class _SearchRun(CompressionRun):
         report = dataclasses.replace(result.report, settings=settings)
         write_rows(search.log.rows, self.folder / "search.csv")
         write_rows(search.log.gate_rows, self.folder / "gates.csv")
-        search.plot(self.folder / "search.png")
+        draw_in_run(search.plot, self.folder / "search.png")
         save_model(copy_without_optimizer(search.gated), self.folder / "gated.keras")
         logs = self.backup / "architecture" / "logs"
         if logs.is_dir():

@@ -39,6 +39,8 @@ from keras_sda.utils import (
     atomic_write,
     save_model,
 )
+from keras_sda.utils.draw_in_run import draw_in_run
+from keras_sda.utils.optional_import import has_optional
 
 
 def train_classifier(
@@ -268,9 +270,7 @@ def _advice(run, backup_dir):
 
 
 def _tensorboard(log_dir):
-    import importlib.util
-
-    if importlib.util.find_spec("tensorboard") is None:
+    if not has_optional("tensorboard", "What logs/ would hold for TensorBoard"):
         return []
     return [keras.callbacks.TensorBoard(str(log_dir), write_graph=False)]
 
@@ -324,7 +324,7 @@ def _write_results(
     with atomic_write(folder / "labels.txt") as temporary:
         temporary.write_text("\n".join(dataset.class_names) + "\n")
     title = f"{options.model} on {options.dataset}: {metrics['accuracy']:.2%}"
-    draw_curves(history.rows, folder / "curves.png", title)
+    draw_in_run(draw_curves, history.rows, folder / "curves.png", title)
     with atomic_write(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(metrics, indent=2) + "\n")
     shutil.rmtree(folder / "backup", ignore_errors=True)
