@@ -10,13 +10,15 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # TensorFlow leaves it off on CPUs without AVX-512 VNNI, where it is slower for that.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: demo test test-all docs lint format clean help
+.PHONY: demo test test-all coverage docs lint format clean help
 
 help:
 	@echo "make demo      set up, train SDAResNet20 on real digits, export, predict"
 	@echo "make test      set up, lint, run the quick tests: all that guards correctness"
 	@echo "make test-all  the same, then full-size networks, notebooks, long searches"
 	@echo "make docs      set up, build the documentation into build/site"
+	@echo "make coverage  the quick tests again, with the share of lines that they run"
+	@echo "make lint      ruff: code and docstrings"
 	@echo "make format    format the code"
 	@echo "make clean     remove the environment and the demo's files"
 
@@ -26,22 +28,22 @@ $(BIN)/python:
 	  3.12 or 3.13, and %d.%d was found: make PYTHON=python3.11 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing keras_sda and what it needs into $(VENV) (about 2.5 GB) ..."
-	$(INSTALL) -e .
+$(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing keras_sda with all extras into $(VENV) (about 3 GB) ..."
+	$(INSTALL) -e '.[all]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing keras_sda with its test tools into $(VENV) (about 3 GB) ..."
 	$(INSTALL) -e '.[test]'
-	@touch $@ $(VENV)/.base $(VENV)/.docs
+	@touch $@ $(VENV)/.all $(VENV)/.docs
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what the documentation is built with into $(VENV) ..."
 	$(INSTALL) -e '.[docs]'
-	@touch $@ $(VENV)/.base
+	@touch $@
 
-demo: $(VENV)/.base
+demo: $(VENV)/.all
 	$(BIN)/python applications/demo.py --output runs/demo
 
 lint: $(VENV)/.test
@@ -62,9 +64,13 @@ test-all: test
 docs: $(VENV)/.docs
 	$(BIN)/python tools/build_docs.py
 
+# Reported, not enforced, and apart from `make test`, which it would slow down.
+coverage: $(VENV)/.test
+	$(PYTEST) -m "not large and not extra_large" --cov --cov-report=term
+
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) runs build dist .coverage *.egg-info

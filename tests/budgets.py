@@ -16,7 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parent
 BUDGETS = {
     "analysis": 120,
     "applications": 230,
-    "command line": 150,
+    "cli": 10,
+    "command line": 140,
     "data": 60,
     "depth": 80,
     "export": 220,

@@ -123,16 +123,37 @@ def test_heavy_packages_are_imported_inside_functions(path):
 
 
 def test_works_without_tensorflow(run_python):
-    """On JAX, layers, models, graph and analysis need no TensorFlow at all."""
+    """On JAX, with what requirements/jax.txt installs and nothing else.
+
+    All modules can be imported; layers, models, graph and analysis work.
+    """
     code = """
-import sys
+import importlib.metadata as metadata, pathlib, pkgutil, re, sys
+def plain(name):
+    return re.sub("[-_.]+", "-", re.match("[A-Za-z0-9._-]+", name)[0]).lower()
+lines = pathlib.Path("requirements/jax.txt").read_text().splitlines()
+wanted = [plain(line) for line in lines if line and line[0] != "#"]
+allowed = {"keras-sda"}
+while wanted:
+    name = wanted.pop()
+    if name not in allowed:
+        allowed.add(name)
+        try:
+            needs = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # of another system
+            continue
+        wanted += [plain(line) for line in needs if "extra ==" not in line]
+owners = metadata.packages_distributions()
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow", "tensorflow_datasets", "keras_cv"):
+        own = owners.get(name.split(".")[0], ())
+        if own and not allowed & {plain(x) for x in own}:
             raise ImportError(name + " is blocked")
 sys.meta_path.insert(0, Blocker())
 import numpy as np
 import keras_sda
+for module in pkgutil.walk_packages(keras_sda.__path__, "keras_sda."):
+    __import__(module.name)
 model = keras_sda.applications.SDAResNet20(classes=3)
 profile = keras_sda.analysis.profile(model)
 assert profile.macs > 4e7 and not profile.unknown
@@ -159,6 +180,17 @@ print(keras_sda.__version__)
 """
     result = run_python(code, env={"KERAS_BACKEND": "numpy"})
     assert result.stdout.strip() == keras_sda.__version__
+
+
+def test_requirements_of_jax_are_those_of_the_package_without_tensorflow():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "requirements" / "jax.txt").read_text().splitlines()
+    lines = {line for line in lines if not line.startswith("#")}
+    base, jax = set(project["dependencies"]), project["optional-dependencies"]["jax"]
+    assert lines - base == set(jax)
+    assert {re.match("[a-z_-]+", line)[0] for line in base - lines} == {
+        "tensorflow", "tensorflow-datasets", "importlib_resources",
+    }  # fmt: skip
 
 
 def test_constraints_hold_what_pyproject_asks_for():

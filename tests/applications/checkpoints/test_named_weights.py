@@ -174,7 +174,8 @@ def test_wheel_holds_the_shipped_weights(tmp_path):
     root = pathlib.Path(__file__).parents[3]
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    files = "pyproject.toml", "setup.py", "README.md", "LICENSE", "keras_sda_command.py"
+    for name in files:
         shutil.copy(root / name, source)
     skip = shutil.ignore_patterns("__pycache__")
     shutil.copytree(root / "keras_sda", source / "keras_sda", ignore=skip)

@@ -1,0 +1,43 @@
+"""The door of the command `keras-sda`, with stand-ins for the slow import behind it."""
+
+import pathlib
+import tomllib
+
+ROOT = pathlib.Path(__file__).parents[1]
+INTERRUPTED = """
+import os, signal
+os.kill(os.getpid(), signal.SIGINT)
+raise AssertionError("not reached")
+"""
+RUNS = """
+import signal
+def main():
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return 7
+"""
+
+
+def test_the_script_enters_by_it():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["scripts"] == {"keras-sda": "keras_sda_command:main"}
+    assert project["tool"]["setuptools"]["py-modules"] == ["keras_sda_command"]
+
+
+def test_ctrl_c_during_the_import_is_one_line(run_python, tmp_path):
+    folder = tmp_path / "keras_sda" / "cli"
+    folder.mkdir(parents=True)
+    for path in (folder.parent, folder):
+        (path / "__init__.py").write_text("")
+    code = f"""
+import sys
+sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]
+from keras_sda_command import main
+sys.exit(main())
+"""
+    for text, status, error in (
+        (INTERRUPTED, 130, "keras-sda: error: interrupted.\n"),
+        (RUNS, 7, ""),
+    ):
+        (folder / "main.py").write_text(text)
+        result = run_python(code, check=False, cwd=tmp_path)
+        assert (result.returncode, result.stderr) == (status, error)
