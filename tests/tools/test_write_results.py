@@ -1,6 +1,6 @@
 """The tables of README and docs are what the rows say."""
 
-import importlib.util
+import importlib
 import pathlib
 
 import pytest
@@ -8,12 +8,16 @@ import pytest
 TOOLS = pathlib.Path(__file__).parents[2] / "tools"
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("tool", TOOLS / "write_results.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def tool(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    return importlib.import_module("write_results")
+
+
+@pytest.fixture
+def cells(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    return importlib.import_module("table_cells")
 
 
 def test_pages_are_up_to_date(tool):
@@ -31,15 +35,15 @@ def test_every_table_stands_on_a_page(tool):
     assert asked == set(tool.TABLES)
 
 
-def test_a_table_is_rewritten_and_the_rest_kept(tool):
+def test_a_table_is_rewritten_and_the_rest_kept(tool, cells):
     text = "a\n<!-- table: pruning_cost -->\nold\n<!-- end of table -->\nb\n"
     lines = tool.with_tables(text).splitlines()
     assert lines[:2] == ["a", "<!-- table: pruning_cost -->"]
     assert lines[-2:] == ["<!-- end of table -->", "b"]
-    row = tool.rows_of("pruning_cost", network="ResNet152")[0]
+    row = cells.rows_of("pruning_cost", network="ResNet152")[0]
     assert any("ResNet152" in x and row["shrink_seconds"] in x for x in lines)
 
 
-def test_a_row_that_is_not_there_is_said(tool):
+def test_a_row_that_is_not_there_is_said(cells):
     with pytest.raises(SystemExit, match=r"pruning_cost.csv has no row with"):
-        tool.rows_of("pruning_cost", network="none")
+        cells.rows_of("pruning_cost", network="none")
