@@ -3,11 +3,13 @@
     python tools/build_docs.py [--output build/site]
 
 Puts the pages together in build/pages: `docs/` as it is, README.md, CONTRIBUTING.md and
-CHANGELOG.md, and the notebooks with their stored outputs. Links from one file of the
-repository to another become links of the site; a linked file that is no page comes
-along. Then MkDocs builds the site, and any warning is an error: a dead link, an unknown
-anchor, a page without a place, a docstring that cannot be read. Needs the extra
-[docs]; TensorFlow and Keras are not imported, the reference is read from the source.
+CHANGELOG.md, the notebooks with their stored outputs, and a page of reference for every
+room of the package, which shows what the `__all__` of its door names. Links from one
+file of the repository to another become links of the site, those to a door lead to the
+reference; a linked file that is no page comes along. Then MkDocs builds the site, and
+any warning is an error: a dead link, an unknown anchor, a page without a place, a
+docstring that cannot be read. Needs the extra [docs]; TensorFlow and Keras are not
+imported, the reference is read from the source.
 """
 
 import argparse
@@ -41,6 +43,8 @@ def place_of(source):
         return path.relative_to("docs")
     if path.suffix == ".ipynb":
         return path.with_suffix(".md")
+    if path.name == "__init__.py" and path.parent.parent.name == "keras_sda":
+        return pathlib.PurePath("reference", f"{path.parent.name}.md")
     return pathlib.PurePath("source") / path
 
 
@@ -96,6 +100,10 @@ def gather_pages():
     for source in sorted((ROOT / "notebooks").glob("*.ipynb")):
         text = rewrite_links(notebook_text(source), source)
         (PAGES / place_of(source)).write_text(text)
+    for door in sorted((ROOT / "keras_sda").glob("*/__init__.py")):
+        name = f"keras_sda.{door.parent.name}"
+        (PAGES / "reference").mkdir(exist_ok=True)
+        (PAGES / place_of(door)).write_text(f"# {name}\n\n::: {name}\n")
 
 
 def main():

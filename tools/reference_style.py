@@ -44,8 +44,9 @@ def show_shadowed(room):
         if name not in hidden and room.members[name].is_alias
     }
     for name, file in hidden.items():
-        if name in file.members:
-            found[name] = file.members[name]
+        while file.is_module and name in file.members:
+            file = file.members[name]
+        found[name] = file
     for name, target in found.items():
         room.members[name] = griffe.Alias(name, target, parent=room)
 

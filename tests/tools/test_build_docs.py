@@ -17,7 +17,10 @@ def tool(monkeypatch, tmp_path):
     module = importlib.import_module("build_docs")
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "PAGES", tmp_path / "build" / "pages")
-    for name in ("docs/guides/a.md", "docs/b.md", "notebooks/n.ipynb", "LICENSE"):
+    for name in (
+        *("docs/guides/a.md", "docs/b.md", "notebooks/n.ipynb", "LICENSE"),
+        "keras_sda/pruning/__init__.py",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     (tmp_path / "README.md").write_text("")
@@ -35,8 +38,9 @@ def test_links_hold_in_the_site(tool):
     )
     assert (tool.PAGES / "source" / "LICENSE").read_text() == "LICENSE"
     guide = tool.ROOT / "docs" / "guides" / "a.md"
-    text = tool.rewrite_links("[r](../../README.md) [b](../b.md)", guide)
-    assert text == "[r](../index.md) [b](../b.md)"
+    door = "../../keras_sda/pruning/__init__.py"
+    text = tool.rewrite_links(f"[r](../../README.md) [b](../b.md) [d]({door})", guide)
+    assert text == "[r](../index.md) [b](../b.md) [d](../reference/pruning.md)"
 
 
 def test_a_notebook_is_a_page_with_its_outputs(tool):
@@ -62,6 +66,6 @@ def test_docstrings_are_read_as_they_are_meant(tool):
     style = importlib.import_module("reference_style")
     text = "Sum.\n\nArgs:\n    a, b: Numbers,\n        any.\n\nExample:\n\n>>> 1\n1\n"
     assert style.as_griffe_reads(text) == (
-        "Sum.\n\nArgs:\n    a: Numbers,\n        any.\n    b: Numbers,\n        any.\n\n"
-        "**Example**\n\n```pycon\n>>> 1\n1\n```"
+        "Sum.\n\nArgs:\n    a: Numbers,\n        any.\n    b: Numbers,\n        any.\n"
+        "\n**Example**\n\n```pycon\n>>> 1\n1\n```"
     )
