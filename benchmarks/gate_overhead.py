@@ -26,9 +26,9 @@ import rows
 
 from keras_sda import applications
 from keras_sda.search import GateCost, add_channel_gates, channel_gates
+from keras_sda.search.channel_search import stage_variables
 from keras_sda.search.gates.gate_penalty import gate_penalty
 from keras_sda.search.search_model import SearchModel
-from keras_sda.search.stage_variables import stage_variables
 
 # Batch size and image size of the targets.
 NETWORKS = {"ResNet50": (8, 224), "CIFARResNet20": (128, 32)}

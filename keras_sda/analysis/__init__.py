@@ -1,11 +1,11 @@
 """Parameters, multiply-accumulates, latency and depth attention of models."""
 
-from keras_sda.analysis.depth_attention.depth_attention import depth_attention
+from keras_sda.analysis.depth_attention.depth_attention import (
+    DepthAttentionWeights,
+    depth_attention,
+)
 from keras_sda.analysis.depth_attention.depth_attention_table import (
     depth_attention_table,
-)
-from keras_sda.analysis.depth_attention.depth_attention_weights import (
-    DepthAttentionWeights,
 )
 from keras_sda.analysis.depth_attention.multi_scale_images import (
     MultiScaleImages,

@@ -1,8 +1,7 @@
 """SG-CNN: filters that read alike form groups, and groups read fewer channels."""
 
 from keras_sda.grouping.clusters.balanced_groups import BalancedGroups, balanced_groups
-from keras_sda.grouping.clusters.cluster_filters import cluster_filters
-from keras_sda.grouping.clusters.filter_clusters import FilterClusters
+from keras_sda.grouping.clusters.cluster_filters import FilterClusters, cluster_filters
 from keras_sda.grouping.clusters.group_mask import GroupMask, group_mask
 from keras_sda.grouping.clusters.importance_vectors import importance_vectors
 from keras_sda.grouping.find_groupable_layers import (
@@ -13,8 +12,7 @@ from keras_sda.grouping.group_and_fine_tune import (
     FineTunedGroups,
     group_and_fine_tune,
 )
-from keras_sda.grouping.grouping_recipe import GroupingRecipe
-from keras_sda.grouping.grouping_recipes import GROUPING_RECIPES
+from keras_sda.grouping.grouping_recipes import GROUPING_RECIPES, GroupingRecipe
 from keras_sda.grouping.grouping_report import (
     GroupedLayer,
     GroupingReport,

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from absl import logging
 
 from keras_sda.graph import as_functional, frozen_note, unwrapped
@@ -13,7 +14,6 @@ from keras_sda.grouping.clusters.disjoint_groups import disjoint_groups
 from keras_sda.grouping.clusters.layer_groups import layer_groups
 from keras_sda.grouping.find_groupable_layers import find_groupable_layers
 from keras_sda.grouping.grouping_report import GroupingReport, LayerLeftAlone
-from keras_sda.grouping.looks_untrained import looks_untrained
 from keras_sda.grouping.masked_copy import masked_copy
 from keras_sda.utils import InvalidInputError
 
@@ -240,3 +240,47 @@ def _check(conv_rate, dense_rate, num_groups, regroup, steps, balance):
             raise InvalidInputError(
                 f"`{name}` must be one of {known}. Received: {name}={value!r}."
             )
+
+
+_NAMES = "bias", "beta", "gamma", "moving_mean", "moving_variance"
+_CONSTANT = (
+    keras.initializers.Zeros,
+    keras.initializers.Ones,
+    keras.initializers.Constant,
+)
+
+
+def looks_untrained(model: keras.Model) -> bool:
+    """Whether nothing that starts at a constant has moved.
+
+    Use it before reading importance off the weights. Any training moves the statistics
+    of batch normalisations and the biases, and loaded weights bring theirs along, with
+    or without an optimizer.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        True if there are biases, offsets, scales or moving statistics that start at a
+        constant, and all of them are what they were.
+
+    Example:
+
+    >>> from keras_sda.applications import LeNet
+    >>> from keras_sda.grouping.self_group import looks_untrained
+    >>> model = LeNet()
+    >>> looks_untrained(model)
+    True
+    """
+    seen = False
+    for layer in model._flatten_layers():
+        for name in _NAMES:
+            variable = getattr(layer, name, None)
+            initializer = getattr(layer, f"{name}_initializer", None)
+            if variable is None or not isinstance(initializer, _CONSTANT):
+                continue
+            seen = True
+            start = keras.ops.convert_to_numpy(initializer(variable.shape))
+            if np.any(keras.ops.convert_to_numpy(variable) != start):
+                return False
+    return seen

@@ -8,8 +8,8 @@ from keras_sda.search.gates.add_channel_gates import (
 )
 from keras_sda.search.gates.find_gate_positions import GatePosition, find_gate_positions
 from keras_sda.search.gates.gate_cost import GateCost
+from keras_sda.search.gates.gate_penalty import gate_schedule
 from keras_sda.search.gates.gate_regularizer import gate_regularizer
-from keras_sda.search.gates.gate_schedule import gate_schedule
 from keras_sda.search.masks.derive import (
     DerivationResult,
     close_gates,
@@ -20,8 +20,7 @@ from keras_sda.search.masks.fit_to_budget import fit_to_budget
 from keras_sda.search.plot_search import plot_search
 from keras_sda.search.published_searches import PUBLISHED_SEARCHES
 from keras_sda.search.search_log import SearchLog
-from keras_sda.search.search_recipe import SearchRecipe
-from keras_sda.search.search_recipes import SEARCH_RECIPES
+from keras_sda.search.search_recipes import SEARCH_RECIPES, SearchRecipe
 from keras_sda.search.search_stage import SearchStage
 
 __all__ = [

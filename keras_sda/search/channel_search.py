@@ -14,8 +14,7 @@ from keras_sda.runs.stage_folder import StageFolder
 from keras_sda.runs.train_stage import train_stage
 from keras_sda.search.gates.add_channel_gates import channel_gates
 from keras_sda.search.gates.gate_cost import GateCost
-from keras_sda.search.gates.gate_penalty import gate_penalty
-from keras_sda.search.gates.gate_schedule import gate_schedule
+from keras_sda.search.gates.gate_penalty import gate_penalty, gate_schedule
 from keras_sda.search.masks.choose_masks import choose_masks
 from keras_sda.search.masks.derive import DerivationResult, derive_masks, open_channels
 from keras_sda.search.plot_search import plot_search

@@ -11,7 +11,7 @@ import numpy as np
 from export import load_client
 from test_case import infer
 
-from keras_sda.data.images.adapt_channels import adapt_channels
+from keras_sda.data.images.decode_image import adapt_channels
 from keras_sda.data.images.resize_images import resize_images
 from keras_sda.export import export_saved_model
 from keras_sda.export.formats.check_no_xla import check_no_xla_functions

@@ -1,18 +1,44 @@
 """Read the weights that selective depth attention gives to the blocks."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_sda.analysis.depth_attention.depth_attention_weights import (
-    DepthAttentionWeights,
-)
 from keras_sda.data.fit.array_structures import to_array
 from keras_sda.data.fit.fit_data import FitData
 from keras_sda.graph import ModelGraph, as_functional
 from keras_sda.layers import SelectiveDepthAttention
 from keras_sda.utils import InvalidInputError
+
+
+class DepthAttentionWeights(dict[str, np.ndarray]):
+    """The weights of the blocks, stage by stage: a dict that also knows the blocks.
+
+    Args:
+        weights: Name of the layer to float32 array `(images, K, channels)`, which
+            sums to one over axis 1; in the order in which the layers run.
+        block_names: Name of the layer to the names of the K layers that feed it, in
+            the order of axis 1.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_sda.analysis import DepthAttentionWeights
+    >>> weights = {"stage1_sda": np.full((1, 2, 4), 0.5, "float32")}
+    >>> result = DepthAttentionWeights(weights, {"stage1_sda": ("add1", "add2")})
+    >>> result["stage1_sda"].shape, result.block_names["stage1_sda"]
+    ((1, 2, 4), ('add1', 'add2'))
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, np.ndarray],
+        block_names: Mapping[str, tuple[str, ...]],
+    ):
+        super().__init__(weights)
+        self.block_names = dict(block_names)
 
 
 def depth_attention(

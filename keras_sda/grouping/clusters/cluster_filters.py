@@ -1,11 +1,36 @@
 """Cluster the filters of a layer by what they read."""
 
+import dataclasses
 import warnings
 
 import numpy as np
 
-from keras_sda.grouping.clusters.filter_clusters import FilterClusters
 from keras_sda.utils import InvalidInputError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FilterClusters:
+    """Groups of filters.
+
+    Attributes:
+        labels: Group of each filter, int32 of shape (filters,).
+        centroids: Mean importance of each group, float64 of shape (groups, channels).
+        inertia: Sum of the squared distances of the filters from their centroids.
+        num_iterations: Iterations of k-means with the last one, 0 without k-means.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_sda.grouping import cluster_filters
+    >>> clusters = cluster_filters(np.eye(3), num_groups=2, labels=[0, 1, 1])
+    >>> clusters.centroids.tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]
+    """
+
+    labels: np.ndarray
+    centroids: np.ndarray
+    inertia: float
+    num_iterations: int
 
 
 def cluster_filters(

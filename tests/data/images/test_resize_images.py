@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_sda.data.images.adapt_channels import adapt_channels
-from keras_sda.data.images.decode_image import decode_image
+from keras_sda.data.images.decode_image import adapt_channels, decode_image
 from keras_sda.data.images.resize_images import resize_images
 from keras_sda.utils import InvalidInputError
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_case import FIXTURES
 
+from keras_sda.search.gates.gate_penalty import gate_schedule
 from keras_sda.search.gates.gate_regularizer import gate_regularizer
-from keras_sda.search.gates.gate_schedule import gate_schedule
 from keras_sda.search.search_recipes import SEARCH_RECIPES
 from keras_sda.search.search_stage import SearchStage
 from keras_sda.utils import InvalidInputError
