@@ -28,6 +28,7 @@ class SelfGrouped:
     """
 
     def build(self, input_shape):
+        """Makes the mask and the labels beside what the stock layer makes."""
         if getattr(self, "quantization_mode", None):
             raise InvalidInputError(
                 f"Layer {self.name!r} ({type(self).__name__}) does not run quantized. "
@@ -122,11 +123,13 @@ class SelfGrouped:
         )
 
     def save_own_variables(self, store):
+        """Stores mask and labels beside kernel and bias."""
         # Keras would store the kernel and the bias only.
         for name, variable in self._stored():
             store[name] = variable
 
     def load_own_variables(self, store):
+        """Reads what `save_own_variables` stored."""
         wanted = dict(self._stored())
         if set(store.keys()) != set(wanted):
             raise InvalidInputError(
