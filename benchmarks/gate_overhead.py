@@ -18,13 +18,13 @@ of the same network, mode, device, backend, batch, size and dtype.
 import argparse
 import gc
 import pathlib
-import time
 
 import keras
 import numpy as np
 import rows
 
 from keras_sda import applications
+from keras_sda.analysis.latency.timer import Timer, stopwatch
 from keras_sda.search import GateCost, add_channel_gates, channel_gates
 from keras_sda.search.channel_search import stage_variables
 from keras_sda.search.gates.gate_penalty import gate_penalty
@@ -80,9 +80,7 @@ def training_step(mode, model, gates, data):
         if mode in WANTED:
             for gate in gates:
                 gate.set_mode(mode)
-        start = time.perf_counter()
-        model.train_on_batch(*data)
-        return 1e3 * (time.perf_counter() - start)
+        return stopwatch(lambda: model.train_on_batch(*data))()
 
     return run
 
@@ -101,7 +99,7 @@ def measure(name, options):
     steps = {
         mode: training_step(mode, model, gates, data) for mode, model in models.items()
     }
-    times = rows.round_robin(steps, options.warmup, options.runs)
+    times = Timer(options.warmup, options.runs).run(steps)
     return times, len(gates), sum(gate.channels for gate in gates)
 
 

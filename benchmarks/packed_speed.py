@@ -24,9 +24,10 @@ import time
 
 import keras
 import numpy as np
-from rows import RESULTS, about, command, machine, quartiles, replace_row, round_robin
+from rows import RESULTS, about, command, machine, quartiles, replace_row
 
 from keras_sda.analysis import compare_latency, profile
+from keras_sda.analysis.latency.timer import Timer, stopwatch
 from keras_sda.export import (
     export_saved_model,
     fold_batch_normalization,
@@ -86,17 +87,8 @@ def runners(runtime, models, batch_size):
             run = _onnx(model, path.with_suffix(".onnx"), x)
         else:
             run = _litert(model, path.with_suffix(".tflite"), x)
-        steps[name] = _timed(run)
+        steps[name] = stopwatch(run)
     return steps
-
-
-def _timed(run):
-    def step():
-        began = time.perf_counter()
-        run()
-        return 1e3 * (time.perf_counter() - began)
-
-    return step
 
 
 def _savedmodel(model, path, x):
@@ -162,7 +154,7 @@ def measure(runtime, dense, packed, batch_size, options):
         times = {name: result.results[name].median_ms for name in models}
         ratio = result.ratios["dense"]
     else:
-        found = round_robin(runners(runtime, models, batch_size), 3, options.runs)
+        found = Timer(3, options.runs).run(runners(runtime, models, batch_size))
         low, ratio, high = quartiles(found["dense"] / found["packed"], 4)
         times = {name: float(np.median(values)) for name, values in found.items()}
     return {

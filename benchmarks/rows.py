@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_sda.analysis import compare_latency
+from keras_sda.analysis.latency import timer
 from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.utils.files.csv_rows import read_rows, write_rows
 
@@ -108,28 +109,9 @@ def timed(model, small, batch_size, options):
     }
 
 
-def round_robin(steps, warmup, runs):
-    """Times all steps in turn, in an order that turns around.
-
-    Args:
-        steps: Functions by name that run once and return milliseconds.
-        warmup, runs: Rounds before the clock starts, and timed ones.
-
-    Returns:
-        An array with a number per timed round, by name.
-    """
-    times = {name: [] for name in steps}
-    for number in range(warmup + runs):
-        for name in list(steps) if number % 2 else reversed(steps):
-            elapsed = steps[name]()
-            if number >= warmup:
-                times[name].append(elapsed)
-    return {name: np.array(values) for name, values in times.items()}
-
-
 def quartiles(values, digits):
     """Lower quartile, median and upper quartile, rounded."""
-    return [round(float(q), digits) for q in np.percentile(values, [25, 50, 75])]
+    return [round(q, digits) for q in timer.quartiles(values)]
 
 
 def replace_row(row, path, key):

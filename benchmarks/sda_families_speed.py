@@ -23,7 +23,7 @@ import pathlib
 
 import keras
 import numpy as np
-from rows import replace_row
+from rows import quartiles, replace_row
 
 from keras_sda.analysis import profile
 from keras_sda.analysis.latency.inference_step import (
@@ -31,6 +31,7 @@ from keras_sda.analysis.latency.inference_step import (
     device_name,
     versions,
 )
+from keras_sda.analysis.latency.timer import Timer
 from keras_sda.applications import get_model
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.files.csv_rows import read_rows
@@ -75,10 +76,10 @@ def measure(family, options):
     macs = {name: profile(model).macs for name, model in models.items()}
     shape = (options.image_size, options.image_size, 3)
     steps = {
-        name: InferenceStep(model, options.batch_size, shape)
+        name: InferenceStep(model, options.batch_size, shape).time_ms
         for name, model in models.items()
     }
-    times = round_robin(steps, options.warmup, options.runs)
+    times = Timer(options.warmup, options.runs).run(steps)
     row = {
         "family": family,
         "device": device_name(),
@@ -115,22 +116,6 @@ def measure(family, options):
         "cpu_cores": os.cpu_count(),
     }
     return row
-
-
-def round_robin(steps, warmup, runs):
-    """Times all steps in turn, in an order that turns around; milliseconds."""
-    times = {name: [] for name in steps}
-    for number in range(warmup + runs):
-        names = list(steps) if number % 2 else list(steps)[::-1]
-        for name in names:
-            elapsed = steps[name].time_ms()
-            if number >= warmup:
-                times[name].append(elapsed)
-    return {name: np.array(values) for name, values in times.items()}
-
-
-def quartiles(values, digits):
-    return [round(float(q), digits) for q in np.percentile(values, [25, 50, 75])]
 
 
 def key(row):

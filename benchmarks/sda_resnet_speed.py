@@ -16,12 +16,12 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 
 import keras
 import numpy as np
 
 from keras_sda.analysis.latency.inference_step import device_name, versions
+from keras_sda.analysis.latency.timer import Timer, stopwatch
 from keras_sda.applications import SDAResNet50, SDAResNet86
 from keras_sda.export import fold_batch_normalization, separate_shared_relus
 from keras_sda.layers import GroupedConv2D
@@ -134,9 +134,8 @@ def inference(options):
             for name in ("SDAResNet50", "SDAResNet86"):
                 models[f"{name} exported, folded"] = exported(name, options, folder)
         size = options.image_size
-        times = round_robin(
-            {name: forward(m, options.batch_size, size) for name, m in models.items()},
-            options.runs,
+        times = Timer(3, options.runs).run(
+            {name: forward(m, options.batch_size, size) for name, m in models.items()}
         )
     return rows_of("inference", times, options)
 
@@ -152,7 +151,7 @@ def train(options):
     if not options.skip_stock:
         names.append("SDAResNet86 stock Conv2D(groups=8)")
     steps = {name: training_step(name, options) for name in names}
-    times = round_robin(steps, options.train_runs, warmup=2)
+    times = Timer(2, options.train_runs).run(steps)
     return rows_of("train", times, options)
 
 
@@ -167,24 +166,9 @@ def training_step(name, options):
     y = generator.integers(0, 1000, options.batch_size)
 
     def run():
-        start = time.perf_counter()
         model.train_on_batch(x, y)
-        return 1e3 * (time.perf_counter() - start)
 
-    return run
-
-
-def round_robin(steps, runs, warmup=3):
-    """Times all steps in turn; returns an array of milliseconds per step."""
-    times = {name: [] for name in steps}
-    for number in range(warmup + runs):
-        names = list(steps) if number % 2 else list(steps)[::-1]
-        for name in names:
-            elapsed = steps[name]()
-            if number >= warmup:
-                times[name].append(elapsed)
-        print(f"round {number + 1} of {warmup + runs}", flush=True)
-    return {name: np.array(values) for name, values in times.items()}
+    return stopwatch(run)
 
 
 def memory(options, processes=3):

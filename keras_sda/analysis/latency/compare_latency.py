@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_sda.analysis.latency.inference_step import InferenceStep, check_counts
+from keras_sda.analysis.latency.inference_step import InferenceStep
 from keras_sda.analysis.latency.latency_comparison import LatencyComparison
 from keras_sda.analysis.latency.measure_latency import summarize
+from keras_sda.analysis.latency.timer import Timer, quartiles
 from keras_sda.utils import InvalidInputError
 
 
@@ -52,7 +52,7 @@ def compare_latency(
     >>> list(result.ratios)
     ['small', 'large']
     """
-    check_counts(num_warmup, num_runs)
+    timer = Timer(num_warmup, num_runs)
     if not isinstance(models, Mapping) or not models:
         raise InvalidInputError(
             "`models` must be a dict from name to model with at least one entry. "
@@ -62,20 +62,11 @@ def compare_latency(
         name: InferenceStep(model, batch_size, input_shape, jit_compile)
         for name, model in models.items()
     }
-    times = {name: [] for name in steps}
-    for number in range(num_warmup + num_runs):
-        names = list(steps) if number % 2 == 0 else list(reversed(steps))
-        for name in names:
-            elapsed = steps[name].time_ms()
-            if number >= num_warmup:
-                times[name].append(elapsed)
-    reference = np.array(next(iter(times.values())))
-    quartiles = {
-        name: [float(q) for q in np.percentile(values / reference, [25, 50, 75])]
-        for name, values in times.items()
-    }
+    times = timer.run({name: step.time_ms for name, step in steps.items()})
+    reference = next(iter(times.values()))
+    shares = {name: quartiles(values / reference) for name, values in times.items()}
     return LatencyComparison(
         results={name: summarize(step, times[name]) for name, step in steps.items()},
-        ratios={name: middle for name, (_, middle, _) in quartiles.items()},
-        ratio_iqrs={name: (low, high) for name, (low, _, high) in quartiles.items()},
+        ratios={name: middle for name, (_, middle, _) in shares.items()},
+        ratio_iqrs={name: (low, high) for name, (low, _, high) in shares.items()},
     )

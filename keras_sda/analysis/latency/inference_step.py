@@ -2,13 +2,13 @@
 
 import platform
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_sda.analysis.latency.timer import stopwatch
 from keras_sda.graph import as_functional, input_specs
 from keras_sda.utils import InvalidInputError
 
@@ -66,21 +66,7 @@ class InferenceStep:
 
     def time_ms(self) -> float:
         """Runs once and returns the milliseconds until all outputs are there."""
-        start = time.perf_counter()
-        _synchronize(self._run(self._inputs))
-        return 1e3 * (time.perf_counter() - start)
-
-
-def check_counts(num_warmup: int, num_runs: int) -> None:
-    """Refuses run counts that give no number."""
-    if not isinstance(num_warmup, int) or num_warmup < 0:
-        raise InvalidInputError(
-            f"`num_warmup` must be an integer of at least 0. Received: {num_warmup!r}."
-        )
-    if not isinstance(num_runs, int) or num_runs < 1:
-        raise InvalidInputError(
-            f"`num_runs` must be a positive integer. Received: {num_runs!r}."
-        )
+        return stopwatch(lambda: _synchronize(self._run(self._inputs)))()
 
 
 def device_name() -> str:

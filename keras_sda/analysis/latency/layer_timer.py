@@ -5,9 +5,9 @@ import time
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_sda.analysis.latency.inference_step import InferenceStep
+from keras_sda.analysis.latency.timer import Timer
 from keras_sda.analysis.macs.macs_rules import count_macs
 from keras_sda.graph import LayerCall, layer_calls
 
@@ -35,7 +35,7 @@ class LayerTimer:
 
     def __init__(self, batch_size: int = 1, seconds: float = 60.0, num_runs: int = 5):
         self._batch_size = batch_size
-        self._num_runs = num_runs
+        self._timer = Timer(num_runs=num_runs)
         self._deadline = time.monotonic() + seconds
         self._times: dict[str, float | None] = {}
         self._overhead = None
@@ -93,9 +93,7 @@ class LayerTimer:
 
     def _run(self, model, leading):
         step = InferenceStep(model, self._batch_size * leading)
-        for _ in range(2):
-            step.time_ms()
-        return float(np.median([step.time_ms() for _ in range(self._num_runs)]))
+        return self._timer.median_ms(step.time_ms)
 
 
 def timeable_calls(model: keras.Model) -> list[LayerCall]:

@@ -8,11 +8,11 @@ import numpy as np
 
 from keras_sda.analysis.latency.inference_step import (
     InferenceStep,
-    check_counts,
     device_name,
     versions,
 )
 from keras_sda.analysis.latency.latency_result import LatencyResult
+from keras_sda.analysis.latency.timer import Timer, quartiles
 
 
 def measure_latency(
@@ -58,16 +58,14 @@ def measure_latency(
     >>> result.batch_size, result.input_shapes
     (4, ((4, 8),))
     """
-    check_counts(num_warmup, num_runs)
+    timer = Timer(num_warmup, num_runs)
     step = InferenceStep(model, batch_size, input_shape, jit_compile)
-    for _ in range(num_warmup):
-        step.time_ms()
-    return summarize(step, [step.time_ms() for _ in range(num_runs)])
+    return summarize(step, timer.run({None: step.time_ms})[None])
 
 
-def summarize(step: InferenceStep, times_ms: list[float]) -> LatencyResult:
+def summarize(step: InferenceStep, times_ms: np.ndarray) -> LatencyResult:
     """Makes the result of one model from its times in milliseconds."""
-    low, median, high = (float(q) for q in np.percentile(times_ms, [25, 50, 75]))
+    low, median, high = quartiles(times_ms)
     return LatencyResult(
         median_ms=median,
         iqr_ms=(low, high),

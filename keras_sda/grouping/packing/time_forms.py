@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_sda.analysis.latency.inference_step import InferenceStep
+from keras_sda.analysis.latency.timer import Timer, quartiles
 from keras_sda.grouping.packing.packed_forms import PackedForm
 
 _SETTINGS = "strides padding kernel_size dilation_rate data_format dtype".split()
@@ -39,7 +40,7 @@ class FormTimer:
     """
 
     def __init__(self, batch_size: int = 1, num_runs: int = 7):
-        self._batch_size, self._num_runs = batch_size, num_runs
+        self._batch_size, self._timer = batch_size, Timer(num_runs=num_runs)
         self._known: dict[tuple, dict[str, float]] = {}
 
     def times_ms(self, forms: list[PackedForm], shape: tuple) -> dict[str, float]:
@@ -61,13 +62,8 @@ class FormTimer:
         count = self._count(forms[0], shape)
         steps = {form.name: self._step(form, shape, count) for form in forms}
         steps[None] = self._step(None, shape, count, forms[0].config.get("dtype"))
-        times = {name: [] for name in steps}
-        for number in range(self._num_runs + 2):
-            for name, step in steps.items():
-                value = step.time_ms()
-                if number >= 2:
-                    times[name].append(value)
-        medians = {name: float(np.median(values)) for name, values in times.items()}
+        times = self._timer.run({name: step.time_ms for name, step in steps.items()})
+        medians = {name: quartiles(values)[1] for name, values in times.items()}
         empty = medians.pop(None)
         return {
             name: max(value - empty, 1e-3 * value) / count
@@ -77,7 +73,7 @@ class FormTimer:
     def _count(self, form, shape):
         """How many times a layer is called in a row."""
         step = self._step(form, shape, 1)
-        once = min(step.time_ms() for _ in range(4))
+        once = Timer(0, 4).run({None: step.time_ms})[None].min()
         size = sum(weight.size for weight in form.weights)
         return int(
             np.clip(

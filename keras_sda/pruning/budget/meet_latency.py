@@ -1,12 +1,12 @@
 """Choose the channels that go so that a measured latency is met."""
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
 
 from keras_sda.analysis.latency.inference_step import InferenceStep
+from keras_sda.analysis.latency.timer import Timer, quartiles
 from keras_sda.graph import ChannelGraph, remove_channels
 from keras_sda.pruning.budget.layer_latency import LayerLatency
 from keras_sda.pruning.budget.model_cost import ModelCost
@@ -184,24 +184,13 @@ class _Timing:
     def __init__(self, graph, batch_size, seconds=6.0):
         self._graph = graph
         self._batch_size = batch_size
-        self._seconds = seconds
+        self._timer = Timer(3, 9, seconds)
         self._whole = InferenceStep(graph.model, batch_size)
-        for _ in range(3):
-            self._whole.time_ms()
-        self.whole_ms = float(np.median([self._whole.time_ms() for _ in range(9)]))
+        self.whole_ms = Timer(3, 9).median_ms(self._whole.time_ms)
 
     def ratio(self, removed) -> float:
         """Median over the rounds of the time of the smaller model to the whole one."""
         small = InferenceStep(remove_channels(self._graph, removed), self._batch_size)
-        for _ in range(3):
-            small.time_ms()
-        self._whole.time_ms()
-        ratios = []
-        end = time.monotonic() + self._seconds
-        while len(ratios) < 9 or (len(ratios) < 101 and time.monotonic() < end):
-            steps = [self._whole, small]
-            if len(ratios) % 2:
-                steps.reverse()
-            times = {id(step): step.time_ms() for step in steps}
-            ratios.append(times[id(small)] / times[id(self._whole)])
-        return float(np.median(ratios))
+        steps = {"whole": self._whole.time_ms, "small": small.time_ms}
+        times = self._timer.run(steps)
+        return quartiles(times["small"] / times["whole"])[1]
