@@ -60,6 +60,12 @@ def add_pruning_commands(
         "--layers", action="store_true", help="All layers, as Markdown tables."
     )
     parser.add_argument("--json", action="store_true", help="Print JSON.")
+    parser.add_argument(
+        "--compare",
+        metavar="OTHER",
+        help="Output folder of another run, of any of these commands: both side by "
+        "side, as a Markdown table.",
+    )
 
 
 def _prune(options, show):
@@ -84,14 +90,12 @@ def _prune(options, show):
 
 
 def _report(options, show):
-    from keras_sda.grouping import GroupingReport
-    from keras_sda.pruning import PruningReport
-
     metrics = _metrics(options.folder)
-    is_grouped = "conv_rate" in metrics.get("options", {})
-    kind = GroupingReport if is_grouped else PruningReport
-    report = kind.load(options.folder)
-    if options.json:
+    report = _load(options.folder, metrics)
+    if options.compare:
+        other = _load(options.compare, _metrics(options.compare))
+        show(report.compare(other))
+    elif options.json:
         show(report.to_json())
     elif options.layers:
         show(report.to_markdown())
@@ -106,6 +110,14 @@ def _report(options, show):
         ):
             if key in metrics and (key != "accuracy" or _was_fine_tuned(metrics)):
                 show(f"{text}: {metrics[key]:.2%}")
+
+
+def _load(folder, metrics):
+    from keras_sda.grouping import GroupingReport
+    from keras_sda.pruning import PruningReport
+
+    is_grouped = "conv_rate" in metrics.get("options", {})
+    return (GroupingReport if is_grouped else PruningReport).load(folder)
 
 
 def _was_fine_tuned(metrics):

@@ -1,10 +1,8 @@
 """What grouping made of a model: layer by layer."""
 
 import dataclasses
-import json
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -14,11 +12,8 @@ from keras_sda.graph import layer_calls
 from keras_sda.grouping.clusters.importance_vectors import importance_vectors
 from keras_sda.grouping.published_counts import published_counts
 from keras_sda.layers.compression.self_grouped import SelfGrouped
+from keras_sda.runs.report import Report
 from keras_sda.utils import InvalidInputError
-from keras_sda.utils.files.csv_rows import csv_text
-from keras_sda.utils.files.report_files import markdown_table, read_report, write_report
-
-_FORMAT = "keras_sda grouping report, version 1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +79,7 @@ class LayerLeftAlone:
 
 
 @dataclasses.dataclass(frozen=True)
-class GroupingReport:
+class GroupingReport(Report):
     """What a masked model has left, in true and in published counts.
 
     Made by `self_group`; `GroupingReport.of` makes one for any masked model, such as a
@@ -95,6 +90,7 @@ class GroupingReport:
         params_before, params_after: All parameters of the dense model, and those
             without what the masks cut. Masks and labels are no parameters.
         macs_before, macs_after: Multiply-accumulates of one sample, likewise.
+        latency: None, or that of the packed network beside the dense one.
         published_params, published_macs: As the paper counts them, after.
         layers: A `GroupedLayer` for every masked layer, in the order in which they
             run.
@@ -113,17 +109,14 @@ class GroupingReport:
     431080
     """
 
-    model: str
-    params_before: int
-    params_after: int
-    macs_before: int
-    macs_after: int
+    layers: tuple[GroupedLayer, ...]
     published_params: int
     published_macs: int
-    layers: tuple[GroupedLayer, ...]
     left_alone: tuple[LayerLeftAlone, ...] = ()
-    warnings: tuple[str, ...] = ()
-    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    format_name: ClassVar[str] = "keras_sda grouping report, version 1"
+    maker: ClassVar[str] = "`keras-sda group` or `GroupingReport.save`"
+    made: ClassVar[str] = "self-grouped"
 
     @classmethod
     def of(
@@ -195,55 +188,60 @@ class GroupingReport:
             settings=dict(settings or {}),
         )
 
-    def to_text(self) -> str:
-        """The totals in a few lines."""
-        kept = sum(row.kept for row in self.layers)
-        connections = sum(row.connections for row in self.layers)
-        lines = [
-            f"{self.model}, self-grouped",
-            f"parameters: {self.params_before:,} -> {self.params_after:,} "
-            f"({_share(self.params_before, self.params_after)}; "
-            f"counted as published: {self.published_params:,})",
-            f"MACs: {self.macs_before:,} -> {self.macs_after:,} "
-            f"({_share(self.macs_before, self.macs_after)}; "
-            f"counted as published: {self.published_macs:,})",
-            f"masked layers: {len(self.layers)}, which keep {kept:,} of "
-            f"{connections:,} connections ({_share(connections, kept)})",
-            f"layers left alone: {len(self.left_alone)}",
-        ]
-        dead = sum(row.dead_filters for row in self.layers)
-        if dead:
-            lines.append(f"filters that read nothing: {dead:,}")
-        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
-
-    def to_json(self) -> str:
-        """Everything, as JSON."""
-        return json.dumps(
-            {"format": _FORMAT, **dataclasses.asdict(self)}, indent=1, default=str
-        )
-
-    def to_csv(self) -> str:
+    @property
+    def rows(self) -> list[dict[str, Any]]:
         """A row per masked layer, one for the total, a row per layer left alone."""
         rows: list[dict] = [dataclasses.asdict(layer) for layer in self.layers]
         for row in rows:
             for key in ("group_sizes", "group_channels"):
                 row[key] = " ".join(map(str, row[key]))
-        rows.append({"name": "Total", **self._totals()})
-        rows += [
+        total = {
+            key: sum(getattr(row, key) for row in self.layers)
+            for key in ("connections", "kept", "dead_filters")
+        }
+        for key in ("params", "macs"):
+            for name in (f"{key}_before", f"{key}_after", f"published_{key}"):
+                total[name] = getattr(self, name)
+        rows.append({"name": "Total", **total})
+        return rows + [
             {"name": layer.name, "type": layer.type, "note": layer.reason}
             for layer in self.left_alone
         ]
-        columns = [field.name for field in dataclasses.fields(GroupedLayer)]
-        return csv_text(rows, columns)
 
-    def to_markdown(self) -> str:
-        """Totals, masked layers and layers left alone, as Markdown tables."""
-        totals = self.to_text().splitlines()
-        lines = [f"# {totals[0]}", "", *(f"* {line}" for line in totals[1:]), ""]
+    def columns(self) -> list[str]:
+        """Columns of the CSV file: what is known of a masked layer."""
+        return [field.name for field in dataclasses.fields(GroupedLayer)]
+
+    def summary(self, row: GroupedLayer) -> str:
+        """Groups of one layer, and what they keep."""
+        return f"{row.num_groups} groups, {row.kept_share:.1%} kept"
+
+    def note(self, key: str) -> str:
+        """The total as the paper counts it."""
+        published = getattr(self, f"published_{key}")
+        return f"; counted as published: {published:,}"
+
+    def details(self) -> list[str]:
+        """How many connections are kept, and in how many layers."""
+        kept = sum(row.kept for row in self.layers)
+        connections = sum(row.connections for row in self.layers)
+        share = f"{kept / connections:.1%}" if connections else "-"
+        lines = [
+            f"masked layers: {len(self.layers)}, which keep {kept:,} of "
+            f"{connections:,} connections ({share})",
+            f"layers left alone: {len(self.left_alone)}",
+        ]
+        dead = sum(row.dead_filters for row in self.layers)
+        if dead:
+            lines.append(f"filters that read nothing: {dead:,}")
+        return lines
+
+    def tables(self) -> list[tuple[str, list[str], list[list[Any]]]]:
+        """Masked layers, and layers left alone."""
         header = ["Layer", "Type", "Filters x channels", "Groups (filters: channels)"]
         header += ["Kept", "Kept importance", "Threshold", "Params", "MACs"]
         header += ["Params (published)", "MACs (published)", "Note"]
-        rows = []
+        rows: list[list[Any]] = []
         for row in self.layers:
             pairs = zip(row.group_sizes, row.group_channels, strict=True)
             groups = ", ".join(f"{size}: {channels}" for size, channels in pairs)
@@ -263,47 +261,11 @@ class GroupingReport:
                     row.note,
                 ]
             )
-        lines += ["## Masked layers", "", *markdown_table(header, rows)]
+        tables = [("Masked layers", header, rows)]
         if self.left_alone:
             rows = [[x.name, x.type, x.reason] for x in self.left_alone]
-            table = markdown_table(["Layer", "Type", "Why"], rows)
-            lines += ["", "## Layers left alone", "", *table]
-        if self.settings:
-            lines += ["", "## Settings", ""]
-            lines += [f"* {key}: {value}" for key, value in self.settings.items()]
-        return "\n".join(lines) + "\n"
-
-    def save(self, folder: str | os.PathLike) -> None:
-        """Writes report.json, report.csv and report.md into a folder."""
-        write_report(self, folder)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike) -> "GroupingReport":
-        """Reads the report.json that `save` wrote into a folder.
-
-        Raises:
-            InvalidInputError: There is no report, or it is damaged.
-        """
-        maker = "`keras-sda group` or `GroupingReport.save`"
-        return read_report(folder, cls, _FORMAT, maker)
-
-    def _totals(self):
-        return {
-            "connections": sum(row.connections for row in self.layers),
-            "kept": sum(row.kept for row in self.layers),
-            "dead_filters": sum(row.dead_filters for row in self.layers),
-            **{
-                key: getattr(self, key)
-                for key in (
-                    "params_before",
-                    "params_after",
-                    "macs_before",
-                    "macs_after",
-                    "published_params",
-                    "published_macs",
-                )
-            },
-        }
+            tables.append(("Layers left alone", ["Layer", "Type", "Why"], rows))
+        return tables
 
 
 def _row(name, layer, costs, published, threshold, note):
@@ -337,7 +299,3 @@ def _row(name, layer, costs, published, threshold, note):
         published_macs=published[1],
         note=note,
     )
-
-
-def _share(before, after):
-    return f"{after / before:.1%}" if before else "-"

@@ -164,7 +164,7 @@ def prune(
         if fine_tune is not None and (number < steps or fine_tune_last):
             current = _fine_tuned(current, fine_tune)
     plan = _joined(plans, targets)
-    report = PruningReport.compare(
+    report = PruningReport.of(
         first.model,
         current,
         untouchable=first.untouchable,

@@ -1,23 +1,19 @@
 """What became of a model: layer by layer, before and after."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
-from keras_sda.analysis import LatencyComparison, compare_latency, profile
+from keras_sda.analysis import compare_latency, profile
 from keras_sda.analysis.latency.layer_timer import LayerTimer
 from keras_sda.graph import frozen_note, swapped_bias_note
 from keras_sda.pruning.criteria.draw_channels import draw_channels
+from keras_sda.runs.report import Report, change, merged_names
 from keras_sda.utils.draw_in_run import draw_in_run
-from keras_sda.utils.files.csv_rows import csv_text
-from keras_sda.utils.files.report_files import markdown_table, read_report, write_report
-
-_FORMAT = "keras_sda pruning report, version 1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +47,11 @@ class LayerChange:
 
 
 @dataclasses.dataclass(frozen=True)
-class PruningReport:
+class PruningReport(Report):
     """What a smaller model has left of a larger one.
 
-    Made by `prune`; `PruningReport.compare` makes one for any two models whose layers
-    have the same names, however the smaller one came about.
+    Made by `prune`; `PruningReport.of` makes one for any two models whose layers have
+    the same names, however the smaller one came about.
 
     Attributes:
         model: Name of the model.
@@ -79,24 +75,19 @@ class PruningReport:
     ...     x = keras.Input((8,))
     ...     y = keras.layers.Dense(units, name="hidden")(x)
     ...     return keras.Model(x, keras.layers.Dense(2, name="predictions")(y))
-    >>> report = PruningReport.compare(build(4), build(3))
+    >>> report = PruningReport.of(build(4), build(3))
     >>> report.macs_before, report.macs_after, report.layers[0].channels_after
     (40, 30, 3)
     """
 
-    model: str
-    params_before: int
-    params_after: int
-    macs_before: int
-    macs_after: int
     layers: tuple[LayerChange, ...]
-    latency: dict[str, Any] | None = None
-    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
     uncounted: tuple[str, ...] = ()
 
+    format_name: ClassVar[str] = "keras_sda pruning report, version 1"
+    maker: ClassVar[str] = "`keras-sda prune` or `PruningReport.save`"
+
     @classmethod
-    def compare(
+    def of(
         cls,
         before: keras.Model,
         after: keras.Model,
@@ -134,21 +125,18 @@ class PruningReport:
         if measure_latency:
             timer = LayerTimer(batch_size)
             times = timer.times_ms(before), timer.times_ms(after)
-            models = {"before": before, "after": after}
-            latency = _latency(
-                compare_latency(
-                    models,
-                    batch_size=batch_size,
-                    num_runs=num_runs,
-                    input_shape=input_shape,
-                )
-            )
+            latency = compare_latency(
+                {"before": before, "after": after},
+                batch_size=batch_size,
+                num_runs=num_runs,
+                input_shape=input_shape,
+            ).change()
         reasons: dict[str, list] = {}
         for entry in untouchable:
             reasons.setdefault(entry.layer, []).append(entry)
         old = {row.name: row for row in whole.layers}
         new = {row.name: row for row in small.layers}
-        names = _merged(list(old), list(new))
+        names = merged_names(list(old), list(new))
         for name in [name for name in reasons if name not in names]:
             # A wrapper whose rows are those of the layers inside.
             inside = [row for row in names if row.startswith(f"{name}/")]
@@ -204,14 +192,18 @@ class PruningReport:
             uncounted=tuple(dict.fromkeys([*whole.unknown, *small.unknown])),
         )
 
-    def to_text(self) -> str:
-        """The totals in a few lines."""
-        lines = [f"{self.model}, before and after"]
-        for name, before, after in (
-            ("parameters", self.params_before, self.params_after),
-            ("MACs", self.macs_before, self.macs_after),
-        ):
-            lines.append(f"{name}: {before:,} -> {after:,} ({_share(before, after)})")
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A dictionary per layer and one for the total, as in the CSV file."""
+        return [dataclasses.asdict(row) for row in (*self.layers, self._total())]
+
+    def summary(self, row: LayerChange) -> str:
+        """The channels of one layer before and after."""
+        return change(row.channels_before, row.channels_after)
+
+    def details(self) -> list[str]:
+        """What is not counted, the latency, and the number of changed layers."""
+        lines = []
         if self.uncounted:
             lines.append("MACs not counted, no rule: " + ", ".join(self.uncounted))
         if self.latency:
@@ -231,65 +223,43 @@ class PruningReport:
         fixed = [row for row in self.layers if row.untouchable]
         if fixed:
             lines.append(f"layers with untouchable channels: {len(fixed)}")
-        lines += [f"warning: {text}" for text in self.warnings]
-        return "\n".join(lines)
+        return lines
 
-    def to_json(self) -> str:
-        """Everything, as JSON."""
-        return json.dumps(
-            {"format": _FORMAT, **dataclasses.asdict(self)}, indent=1, default=str
-        )
-
-    def to_csv(self) -> str:
-        """A row per layer and one for the total."""
-        rows = [*self.layers, self._total()]
-        return csv_text([dataclasses.asdict(row) for row in rows])
-
-    def to_markdown(self) -> str:
-        """Totals, layers and what was untouchable, as Markdown tables."""
+    def tables(self) -> list[tuple[str, list[str], list[list[Any]]]]:
+        """The layers and the total, and what was untouchable."""
         timed = any(row.ms_before is not None for row in self.layers)
         header = ["Layer", "Type", "Channels", "Params", "MACs"]
         header += ["Latency (ms)"] * timed
-        totals = self.to_text().splitlines()
-        lines = [f"# {totals[0]}", "", *(f"* {line}" for line in totals[1:]), ""]
-        rows = []
+        rows: list[list[Any]] = []
         for row in (*self.layers, self._total()):
             cells = [
                 row.name,
                 row.type,
-                _change(row.channels_before, row.channels_after),
-                _change(row.params_before, row.params_after),
-                _change(row.macs_before, row.macs_after),
+                change(row.channels_before, row.channels_after),
+                change(row.params_before, row.params_after),
+                change(row.macs_before, row.macs_after),
             ]
-            rows.append(cells + [_change(row.ms_before, row.ms_after)] * timed)
-        lines += ["## Layers", "", *markdown_table(header, rows)]
+            rows.append(cells + [change(row.ms_before, row.ms_after)] * timed)
+        tables = [("Layers", header, rows)]
         fixed = [row for row in self.layers if row.untouchable]
         if fixed:
             rows = [[row.name, f"{row.untouchable:,}", row.reason] for row in fixed]
-            table = markdown_table(["Layer", "Channels", "Why"], rows)
-            lines += ["", "## Untouchable channels", "", *table]
-        if self.settings:
-            lines += ["", "## Settings", ""]
-            lines += [f"* {key}: {value}" for key, value in self.settings.items()]
-        return "\n".join(lines) + "\n"
+            header = ["Layer", "Channels", "Why"]
+            tables.append(("Untouchable channels", header, rows))
+        return tables
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(self, folder: str | os.PathLike, name: str | None = None) -> None:
         """Writes report.json, report.csv, report.md and report.png into a folder.
 
         Without matplotlib there is no report.png.
-        """
-        draw_in_run(draw_channels, self, pathlib.Path(folder) / "report.png")
-        write_report(self, folder)
 
-    @classmethod
-    def load(cls, folder: str | os.PathLike) -> "PruningReport":
-        """Reads the report.json that `save` wrote into a folder.
-
-        Raises:
-            InvalidInputError: There is no report, or it is damaged.
+        Args:
+            folder: Where the files go.
+            name: Name of the files. Defaults to `"report"`.
         """
-        maker = "`keras-sda prune` or `PruningReport.save`"
-        return read_report(folder, cls, _FORMAT, maker)
+        path = pathlib.Path(folder) / f"{name or self.file_name}.png"
+        draw_in_run(draw_channels, self, path)
+        super().save(folder, name)
 
     def _total(self):
         latency = self.latency or {}
@@ -324,35 +294,6 @@ def _round_note(rows, round_to):
     )
 
 
-def _latency(comparison: LatencyComparison) -> dict[str, Any]:
-    result = comparison.results["before"]
-    return {
-        "ms_before": result.median_ms,
-        "ms_after": comparison.results["after"].median_ms,
-        "ratio": comparison.ratios["after"],
-        "ratio_iqr": list(comparison.ratio_iqrs["after"]),
-        "batch_size": result.batch_size,
-        "num_runs": result.num_runs,
-        "device": result.device,
-        "backend": result.backend,
-        "dtype": result.dtype,
-        "versions": result.versions,
-    }
-
-
-def _merged(old: list[str], new: list[str]) -> list[str]:
-    """The names of the old model; those that only the new one has, where they run."""
-    merged = list(old)
-    position = 0
-    for name in new:
-        if name in old:
-            position = merged.index(name) + 1
-        else:
-            merged.insert(position, name)
-            position += 1
-    return merged
-
-
 def _first_axes(model, prefix="") -> dict[str, bool]:
     """Names of the layers whose channels are their first axis."""
     names = {}
@@ -369,17 +310,3 @@ def _channels(row, first_axes):
     if row is None or not row.output_shape or isinstance(row.output_shape[0], tuple):
         return None
     return row.output_shape[0 if row.name in first_axes else -1]
-
-
-def _share(before, after):
-    return f"{after / before:.1%}" if before else "-"
-
-
-def _change(before, after):
-    if before is None and after is None:
-        return ""
-    before, after = (
-        "-" if v is None else f"{v:,.3f}" if isinstance(v, float) else f"{v:,}"
-        for v in (before, after)
-    )
-    return before if before == after else f"{before} -> {after}"

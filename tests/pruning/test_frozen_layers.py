@@ -102,7 +102,7 @@ def test_the_way_out():
     result.model.get_layer("base").trainable = True
     result.model.compile("sgd", "mse")
     assert len(result.model.trainable_weights) == 12
-    again = PruningReport.compare(transfer(False), result.model)
+    again = PruningReport.of(transfer(False), result.model)
     assert not again.warnings
 
 

@@ -27,7 +27,7 @@ def network(widths=(8, 6), name="network"):
 @pytest.fixture(scope="module")
 def report():
     model = network()
-    return PruningReport.compare(
+    return PruningReport.of(
         model,
         network((5, 6)),
         untouchable=ChannelGraph(model).untouchable,
@@ -60,11 +60,11 @@ def test_layers_that_only_one_model_has():
     y = layers.Conv2D(6, 1, name="packed")(y)
     y = layers.GlobalAveragePooling2D()(y)
     other = keras.Model(x, layers.Dense(4, name="predictions")(y))
-    rows = {row.name: row for row in PruningReport.compare(network(), other).layers}
+    rows = {row.name: row for row in PruningReport.of(network(), other).layers}
     assert list(rows) == ["first", "packed", "norm", "second", "predictions"]
     assert rows["packed"].params_before is None and rows["packed"].channels_after == 6
     assert rows["second"].macs_after is None
-    text = PruningReport.compare(network(), other).to_markdown()
+    text = PruningReport.of(network(), other).to_markdown()
     assert "| packed | Conv2D | - -> 6 |" in text
 
 
@@ -107,13 +107,13 @@ def test_shared_and_nested_layers_and_channels_first():
         [keras.Input((8, 8, 4)), layers.Conv2D(5, 1, name="conv")], name="inner"
     )
     model = keras.Model(x, inner(shared(shared(x))))
-    names = [row.name for row in PruningReport.compare(model, model).layers]
+    names = [row.name for row in PruningReport.of(model, model).layers]
     assert names == ["shared", "shared (call 2)", "inner/conv"]
     x = keras.Input((3, 8, 8))
     model = keras.Model(
         x, layers.Conv2D(7, 3, data_format="channels_first", name="conv")(x)
     )
-    (row,) = PruningReport.compare(model, model).layers
+    (row,) = PruningReport.of(model, model).layers
     assert row.channels_before == 7
 
 

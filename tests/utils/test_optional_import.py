@@ -87,7 +87,7 @@ def test_a_run_goes_on_without_pictures_and_logs(hide, warnings, tmp_path):
     # Another picture of the same run is not worth another warning.
     x = keras.Input((4,))
     model = keras.Model(x, keras.layers.Dense(2)(x))
-    PruningReport.compare(model, model).save(tmp_path)
+    PruningReport.of(model, model).save(tmp_path)
     assert (tmp_path / "report.json").is_file()
     assert not (tmp_path / "report.png").exists()
     found = [text for text in warnings if "keras-sda[" in text]

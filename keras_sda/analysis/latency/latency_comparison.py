@@ -29,6 +29,22 @@ class LatencyComparison:
     ratios: dict[str, float]
     ratio_iqrs: dict[str, tuple[float, float]]
 
+    def change(self) -> dict[str, Any]:
+        """From the first model to the second, as a report holds it."""
+        (_, before), (name, after) = list(self.results.items())[:2]
+        return {
+            "ms_before": before.median_ms,
+            "ms_after": after.median_ms,
+            "ratio": self.ratios[name],
+            "ratio_iqr": list(self.ratio_iqrs[name]),
+            "batch_size": before.batch_size,
+            "num_runs": before.num_runs,
+            "device": before.device,
+            "backend": before.backend,
+            "dtype": before.dtype,
+            "versions": before.versions,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values that `json.dumps` takes."""
         return dataclasses.asdict(self)

@@ -154,7 +154,7 @@ def pack(
                 )
                 for name, row in rows.items()
             }
-    report = PackingReport.compare(
+    report = PackingReport.of(
         model,
         packed,
         list(rows.values()),

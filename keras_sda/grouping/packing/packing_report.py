@@ -1,20 +1,15 @@
 """What packing made of a masked model: layer by layer."""
 
 import dataclasses
-import json
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
 from keras_sda.analysis import profile
 from keras_sda.graph import swapped_bias_note
 from keras_sda.grouping.packing.filter_lists import filter_lists
-from keras_sda.utils.files.csv_rows import csv_text
-from keras_sda.utils.files.report_files import markdown_table, read_report, write_report
-
-_FORMAT = "keras_sda packing report, version 1"
+from keras_sda.runs.report import Report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +63,7 @@ class PackedLayer:
 
 
 @dataclasses.dataclass(frozen=True)
-class PackingReport:
+class PackingReport(Report):
     """What became of each layer of a masked model.
 
     Made by `pack`.
@@ -93,18 +88,16 @@ class PackingReport:
     ['lists', 'lists', 'lists']
     """
 
-    model: str
-    params_before: int
-    params_after: int
-    macs_before: int
-    macs_after: int
-    unread: int
     layers: tuple[PackedLayer, ...]
-    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    unread: int
+
+    format_name: ClassVar[str] = "keras_sda packing report, version 1"
+    maker: ClassVar[str] = "`PackingReport.save`"
+    made: ClassVar[str] = "packed"
+    file_name: ClassVar[str] = "packing"
 
     @classmethod
-    def compare(
+    def of(
         cls,
         before: keras.Model,
         after: keras.Model,
@@ -136,83 +129,60 @@ class PackingReport:
             warnings=tuple(filter(None, [swapped_bias_note(after, input_shape)])),
         )
 
-    def to_text(self) -> str:
-        """The totals in a few lines."""
-        forms: dict[str, int] = {}
-        for row in self.layers:
-            forms[row.form] = forms.get(row.form, 0) + 1
-        lines = [f"{self.model}, packed"]
-        for name, before, after in (
-            ("parameters", self.params_before, self.params_after),
-            ("MACs", self.macs_before, self.macs_after),
-        ):
-            share = f"{after / before:.1%}" if before else "-"
-            lines.append(f"{name}: {before:,} -> {after:,} ({share})")
-        lines.append(f"channels that nobody reads, removed: {self.unread:,}")
-        counts = ", ".join(f"{name} {count}" for name, count in sorted(forms.items()))
-        lines.append(f"masked layers: {len(self.layers)} ({counts})")
-        ratio = self.settings.get("latency_ratio_to_dense")
-        if ratio is not None:
-            lines.append(f"latency beside all layers dense: {ratio:.3f}")
-        lines += [f"warning: {text}" for text in self.warnings]
-        return "\n".join(lines)
-
-    def to_json(self) -> str:
-        """Everything, as JSON."""
-        return json.dumps(
-            {"format": _FORMAT, **dataclasses.asdict(self)}, indent=1, default=str
-        )
-
-    def to_csv(self) -> str:
-        """A row per masked layer."""
-        rows = [
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A dictionary per masked layer, as in the CSV file."""
+        return [
             {
                 **dataclasses.asdict(row),
                 "ms": " ".join(f"{name}={value}" for name, value in row.ms.items()),
             }
             for row in self.layers
         ]
-        return csv_text(rows, [field.name for field in dataclasses.fields(PackedLayer)])
 
-    def to_markdown(self) -> str:
-        """Totals and layers, as Markdown."""
-        title, *totals = self.to_text().splitlines()
+    def columns(self) -> list[str]:
+        """Columns of the CSV file: what is known of a masked layer."""
+        return [field.name for field in dataclasses.fields(PackedLayer)]
+
+    def summary(self, row: PackedLayer) -> str:
+        """The form of one layer, and what it computes."""
+        return f"{row.form}, {_share(row.computed, row)} computed"
+
+    def details(self) -> list[str]:
+        """How many layers took which form."""
+        forms: dict[str, int] = {}
+        for row in self.layers:
+            forms[row.form] = forms.get(row.form, 0) + 1
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(forms.items()))
+        lines = [
+            f"channels that nobody reads, removed: {self.unread:,}",
+            f"masked layers: {len(self.layers)} ({counts})",
+        ]
+        ratio = self.settings.get("latency_ratio_to_dense")
+        if ratio is not None:
+            lines.append(f"latency beside all layers dense: {ratio:.3f}")
+        return lines
+
+    def tables(self) -> list[tuple[str, list[str], list[list[Any]]]]:
+        """The masked layers."""
         header = ["Layer", "Form", "Filters x channels", "Groups", "Kept", "Computed"]
         header += ["ms (dense)", "ms", "Note"]
-        lines = [f"# {title}", "", *(f"* {line}" for line in totals), ""]
-        rows = []
-        for row in self.layers:
-            size = row.filters * row.channels or 1
-            rows.append(
-                [
-                    row.name,
-                    row.form,
-                    f"{row.filters} x {row.channels}",
-                    row.num_groups,
-                    f"{row.kept / size:.1%}",
-                    f"{row.computed / size:.1%}",
-                    row.ms.get("dense", "-"),
-                    row.ms.get(row.form, "-"),
-                    row.note,
-                ]
-            )
-        lines += markdown_table(header, rows)
-        return "\n".join(lines) + "\n"
+        rows = [
+            [
+                row.name,
+                row.form,
+                f"{row.filters} x {row.channels}",
+                row.num_groups,
+                _share(row.kept, row),
+                _share(row.computed, row),
+                row.ms.get("dense", "-"),
+                row.ms.get(row.form, "-"),
+                row.note,
+            ]
+            for row in self.layers
+        ]
+        return [("Layers", header, rows)]
 
-    def save(self, folder: str | os.PathLike, name: str = "packing") -> None:
-        """Writes NAME.json, NAME.csv and NAME.md into a folder.
 
-        Args:
-            folder: An existing folder.
-            name: Name of the files. Defaults to `"packing"`.
-        """
-        write_report(self, folder, name)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> "PackingReport":
-        """Reads the JSON file that `save` wrote, or packing.json in a folder.
-
-        Raises:
-            InvalidInputError: There is no report, or it is damaged.
-        """
-        return read_report(path, cls, _FORMAT, "`PackingReport.save`", "packing")
+def _share(count, row):
+    return f"{count / (row.filters * row.channels or 1):.1%}"

@@ -130,7 +130,7 @@ def derive_masks(
     settings = {"method": "channel gates", **(settings or {})}
     if small.branches:
         settings["removed_branches"] = small.branches
-    report = PruningReport.compare(
+    report = PruningReport.of(
         _at_shape(remove_channel_gates(gated), input_shape),
         _at_shape(small.model, input_shape),
         settings=settings,

@@ -13,11 +13,11 @@ from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.graph import Head, find_head
-from keras_sda.pruning import PruningReport
 from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.runs.history_file import read_history
 from keras_sda.runs.output_folder import check_output, claim_output, read_run
 from keras_sda.runs.read_metrics import read_metrics
+from keras_sda.runs.report import Report
 from keras_sda.runs.run_inputs import check_same_inputs, run_inputs
 from keras_sda.runs.space_guard import check_free_space
 from keras_sda.training.commands.draw_curves import draw_curves
@@ -168,7 +168,7 @@ class CompressionRun:
     def write(
         self,
         model: keras.Model,
-        report: PruningReport,
+        report: Report,
         metrics: Mapping,
         rows: Sequence[Mapping] = (),
         marks: Mapping[int, str] | None = None,

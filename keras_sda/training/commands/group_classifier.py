@@ -5,7 +5,6 @@ import json
 import pathlib
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +12,6 @@ from absl import logging
 
 from keras_sda.analysis import compare_latency
 from keras_sda.grouping import (
-    GroupingReport,
     GroupingStep,
     find_groupable_layers,
     group_and_fine_tune,
@@ -83,17 +81,6 @@ def group_classifier(
     Source: arXiv 2009.13803 (Neural Networks 132, 2020).
     """
     return _GroupRun(options, log).run()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Changes:
-    """The report as `CompressionRun.write` takes it."""
-
-    report: GroupingReport
-    latency: dict[str, Any] | None
-
-    def __getattr__(self, name):
-        return getattr(self.report, name)
 
 
 class _GroupRun(CompressionRun):
@@ -185,9 +172,8 @@ class _GroupRun(CompressionRun):
         }
         packing, latency = self.pack(result.model)
         draw_in_run(plot_group_sizes, report, self.folder / "groups.png")
-        return self.write(
-            result.model, _Changes(report, latency), metrics | packing, rows, marks
-        )
+        report = dataclasses.replace(report, latency=latency)
+        return self.write(result.model, report, metrics | packing, rows, marks)
 
     def check_goal(self) -> None:
         """The last rates, where something would be lost before they are tried."""
@@ -314,13 +300,6 @@ class _GroupRun(CompressionRun):
         comparison = compare_latency(
             {"before": self.model, "packed": result.model}, batch_size=batch_size
         )
-        times = comparison.results
-        latency = {
-            "ms_before": times["before"].median_ms,
-            "ms_after": times["packed"].median_ms,
-            "ratio": comparison.ratios["packed"],
-            "batch_size": batch_size,
-        }
         measured = self.measure(result.model, "of the packed network")
         metrics = {
             "params_packed": result.report.params_after,
@@ -332,7 +311,7 @@ class _GroupRun(CompressionRun):
             metrics["accuracy_packed"] = measured["accuracy"]
         result.report.save(self.folder)
         save_model(copy_without_optimizer(result.model), self.folder / "packed.keras")
-        return metrics, latency
+        return metrics, comparison.change()
 
 
 def _difference(masked, packed) -> float:
