@@ -33,7 +33,13 @@ def with_palette(picture):
 def tidy(cell):
     """Leaves what a reader wants to see of a cell."""
     cell.metadata = {}
-    cell.outputs = [x for x in cell.outputs if x.get("name") != "stderr"]
+    outputs, cell.outputs = cell.outputs, []
+    for output in outputs:
+        last = cell.outputs[-1] if cell.outputs else {}
+        if output.get("name") == "stdout" == last.get("name"):
+            last["text"] += output["text"]
+        elif output.get("name") != "stderr":
+            cell.outputs.append(output)
     for output in cell.outputs:
         data = output.get("data", {})
         if "image/png" in data:

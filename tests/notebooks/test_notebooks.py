@@ -43,6 +43,19 @@ def test_cells_on_few_images(path, tmp_path, monkeypatch, capsys):
     assert 0 <= float(text.split("test accuracy")[-1].split()[0]) <= 1
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_are_stored(path):
+    """As `tools/run_notebooks.py` left them: small, with pictures, without errors."""
+    assert path.stat().st_size < 300_000
+    cells = json.loads(path.read_text())["cells"]
+    outputs = [x for cell in cells for x in cell.get("outputs", [])]
+    kinds = {x["output_type"] for x in outputs} | {x.get("name") for x in outputs}
+    assert not kinds & {"error", "stderr"}
+    assert sum("image/png" in x.get("data", {}) for x in outputs) >= 2
+    text = "".join("".join(x.get("text", "")) for x in outputs)
+    assert float(text.split("test accuracy")[-1].split()[0]) >= 0.9
+
+
 @pytest.mark.extra_large
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, tmp_path, monkeypatch):
