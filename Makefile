@@ -18,7 +18,7 @@ help:
 	@echo "make test-all  the same, then full-size networks, notebooks, long searches"
 	@echo "make docs      set up, build the documentation into build/site"
 	@echo "make coverage  the quick tests again, with the share of lines that they run"
-	@echo "make lint      ruff: code and docstrings"
+	@echo "make lint      ruff (code, docstrings) and mypy (types)"
 	@echo "make format    format the code"
 	@echo "make clean     remove the environment and the demo's files"
 
@@ -49,6 +49,7 @@ demo: $(VENV)/.all
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Marks: see tests/conftest.py. The seconds of each room are printed at the end, with
 # the budgets of tests/budgets.py.

@@ -25,7 +25,7 @@ def typed_options(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(options).items() if name not in own}
 
 
-def run_options(given: dict[str, Any], options_class: type) -> Any:
+def run_options(given: dict[str, Any], options_class: Any) -> Any:
     """The options of a new run, or with `resume` those of the interrupted one.
 
     Args:

@@ -138,7 +138,7 @@ def group_and_fine_tune(
             global_epochs,
             step,
         )
-    options = {
+    options: dict[str, Any] = {
         "num_groups": num_groups,
         "regroup": regroup,
         "balance": balance,

@@ -70,22 +70,20 @@ def grouping_steps(
     """
     check_rates(conv_rate, dense_rate)
     _check(scheme, local_epochs, global_epochs, step)
-    rates = {"conv_rate": float(conv_rate), "dense_rate": float(dense_rate)}
+    rates = float(conv_rate), float(dense_rate)
     if scheme == "global":
-        return [GroupingStep("global", **rates, epochs=global_epochs)]
-    highest = max(rates.values())
+        return [GroupingStep("global", *rates, global_epochs)]
+    highest = max(rates)
     count = math.ceil(round(highest / step, 9))
     steps = []
     for number in range(1, count + 1):
         # Multiplied and rounded, so that 3 * 0.1 is 0.3.
         share = min(round(number * step, 9), highest)
-        reached = {name: min(share, rate) for name, rate in rates.items()}
+        reached = min(share, rates[0]), min(share, rates[1])
         name = f"local_{round(100 * share, 4):g}"
-        steps.append(GroupingStep(name, **reached, epochs=local_epochs))
+        steps.append(GroupingStep(name, *reached, local_epochs))
     if scheme == "local_global":
-        steps.append(
-            GroupingStep("global", **rates, epochs=global_epochs, groups=False)
-        )
+        steps.append(GroupingStep("global", *rates, global_epochs, groups=False))
     return steps
 
 

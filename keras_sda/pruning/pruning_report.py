@@ -144,7 +144,8 @@ class PruningReport(Report):
                 reasons.setdefault(inside[0], []).extend(reasons.pop(name))
         rows = []
         for name in names:
-            a, b = old.get(name), new.get(name)
+            a: Any = old.get(name)
+            b: Any = new.get(name)
             counts = any(row and (row.params or row.macs) for row in (a, b))
             if not counts and name not in reasons:
                 continue

@@ -60,8 +60,8 @@ def read_metrics(folder: str | os.PathLike, command: str | None = None) -> dict:
             checked(value, _kind(name), name)
         if metrics.get("latency"):
             checked(metrics["latency"].get("ratio"), float, "latency.ratio")
-        needed = list(_NEEDED.get(command, ()))
-        for first, *others in _TOGETHER.get(command, ()):
+        needed = list(_NEEDED.get(command or "", ()))
+        for first, *others in _TOGETHER.get(command or "", ()):
             needed += others if first in metrics else []
         missing = [name for name in needed if name not in metrics]
         if missing:

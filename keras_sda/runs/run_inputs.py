@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def check_same_inputs(
             )
 
 
-def check_inputs_outside(options: object, folder: pathlib.Path) -> None:
+def check_inputs_outside(options: Any, folder: pathlib.Path) -> None:
     """Raises where an input file lies in the folder that the run writes to.
 
     Args:

@@ -75,7 +75,7 @@ def _cannot_reserve(folder, needed) -> str:
             os.posix_fallocate(file.fileno(), 0, needed)
     except OSError as error:
         unsupported = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
-        return "" if error.errno in unsupported else error.strerror.lower()
+        return "" if error.errno in unsupported else str(error.strerror).lower()
     finally:
         probe.unlink(missing_ok=True)
     return ""

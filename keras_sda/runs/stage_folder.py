@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+from typing import Any
 
 import keras
 from absl import logging
@@ -38,7 +39,7 @@ class StageFolder:
     """
 
     def __init__(self, folder: str | os.PathLike | None, settings: dict):
-        self.folder = None if folder is None else pathlib.Path(folder)
+        self.folder: Any = None if folder is None else pathlib.Path(folder)
         self.settings = json.loads(json.dumps(settings, default=str))
         self._note = None
         if self.folder is not None:

@@ -107,10 +107,13 @@ class ChannelSearch:
         self.folder = None if folder is None else pathlib.Path(folder)
         self._loss, self._metrics, self._seed = loss, list(metrics), seed
         self._input_shape = input_shape
-        self._start = {"seed": seed}  # a repeated call has to begin alike
+        self._start: dict[str, Any] = {
+            "seed": seed
+        }  # a repeated call has to begin alike
         if folder is not None:
             self._start["model"] = model_digest(gated)
-        self._cost = self._target = None
+        self._cost: GateCost | None = None
+        self._target: float | None = None
         self.log: SearchLog | None = None
         self.result: DerivationResult | None = None
         if loss is None:
@@ -221,16 +224,17 @@ class ChannelSearch:
             model = self._search_model(chosen, penalty, price)
 
         def more_callbacks(start, fresh):
-            self.log = SearchLog(self.gates, self.cost, stage.folder, start)
+            log = SearchLog(self.gates, self.cost, stage.folder, start)
+            self.log = log
             steer = [] if target is None else [
                 SteerPrice(self.gates, self.cost, target, epochs, price / 10)
             ]  # fmt: skip
             harden = HardenGates(self.gates, betas, fresh if reset_momentum else ())
-            return [harden, *steer, self.log]
+            return [harden, *steer, log]
 
         optimizer = self._optimizer(optimizer, learning_rate)
         self._run(stage, model, data, epochs, optimizer, options, more_callbacks)
-        return self.log.rows
+        return [] if self.log is None else self.log.rows
 
     def derive(
         self,

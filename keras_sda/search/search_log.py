@@ -52,7 +52,8 @@ class SearchLog(keras.callbacks.Callback):
         super().__init__()
         self.gates, self.cost, self.threshold = gates, cost, threshold
         self.folder = None if folder is None else pathlib.Path(folder)
-        self.rows, self.gate_rows = [], []
+        self.rows: list[dict] = []
+        self.gate_rows: list[dict] = []
         if self.folder is not None:
             rows = read_numbers(self.folder / "architecture.csv")
             self.rows = [r for r in rows if r["epoch"] <= start_epoch]

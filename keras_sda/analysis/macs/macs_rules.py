@@ -1,6 +1,7 @@
 """Which rule counts the multiply-accumulates of which layer."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -182,6 +183,7 @@ def count_macs(call: LayerCall) -> int | None:
     layer = call.layer
     if callable(getattr(layer, "compute_macs", None)):
         return _ask_layer(call)
+    base: Any
     for base in type(layer).__mro__:
         name = f"{base.__module__}.{base.__qualname__}"
         rule = _rules.get(base) or _rules.get(name)
@@ -200,7 +202,8 @@ def _count_inside(call: LayerCall) -> int | None:
     if calls is None:
         return None
     counts = [count_macs(inner) for inner in calls]
-    return None if None in counts else sum(counts)
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _ask_layer(call: LayerCall) -> int:

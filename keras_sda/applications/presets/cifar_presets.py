@@ -8,7 +8,9 @@ of all that a convolution reads has more. `published_top1` is the accuracy in pe
 the unpruned network in the table of `source`.
 """
 
-CIFAR_PRESETS = {
+from typing import Any
+
+CIFAR_PRESETS: dict[str, dict[str, Any]] = {
     "CIFARResNet20": {
         "family": "cifar_resnet",
         "form": "cifar",

@@ -23,6 +23,8 @@ repository on the hub. Revisions are given where the full hash of a commit with 
 file is on record; `None` is the newest.
 """
 
+from typing import Any
+
 from keras_sda.applications.presets.cifar_presets import CIFAR_PRESETS
 from keras_sda.applications.presets.supernet_presets import SUPERNET_PRESETS
 
@@ -97,7 +99,7 @@ _RES2NET = {
     "repository, for those who know that they may use it.",
 }
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "SDAResNet20": {
         "family": "sda_resnet",
         "form": "cifar",
@@ -346,7 +348,7 @@ PRESETS = {
 }
 
 # What a form of network fixes besides its depths.
-FORMS = {
+FORMS: dict[str, dict[str, Any]] = {
     "imagenet": {
         "stem": "imagenet",
         "block_type": "bottleneck",

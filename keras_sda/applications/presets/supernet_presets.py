@@ -6,7 +6,9 @@ gates, which `search.add_channel_gates` puts on. `stackwise_*` are those of the 
 that sum operations; a block of one operation comes before them.
 """
 
-SUPERNET_PRESETS = {
+from typing import Any
+
+SUPERNET_PRESETS: dict[str, dict[str, Any]] = {
     "ProxylessSupernet": {
         "family": "proxyless_supernet",
         "form": "supernet",

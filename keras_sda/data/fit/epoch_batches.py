@@ -45,7 +45,7 @@ class EpochBatches(keras.utils.PyDataset):
         sample_weight: Any = None,
     ):
         super().__init__()
-        self._arrays = (inputs, targets)
+        self._arrays: tuple[Any, ...] = (inputs, targets)
         if sample_weight is not None:
             self._arrays = (inputs, targets, sample_weight)
         sizes = {len(array) for array in leaves(self._arrays)}

@@ -75,9 +75,9 @@ class FitData:
         self._num_outputs = len(model.outputs)
         self._classes = model.outputs[0].shape[-1] if model.outputs[0].shape else None
         self._needs_targets = needs_targets
-        self.arrays = None
-        self._stream = None
-        self._first = None
+        self.arrays: Any = None
+        self._stream: Any = None
+        self._first: Any = None
         if data is None or (isinstance(data, (list, tuple)) and not len(data)):
             raise InvalidInputError(
                 f"`{name}` {'is missing' if data is None else 'is empty'}: {self._give}"

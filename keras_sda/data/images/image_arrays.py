@@ -88,12 +88,12 @@ def save_image_arrays(
     Raises:
         InvalidInputError: The dataset is not in memory.
     """
-    splits = dataset.train_split.arrays, dataset.test_split.arrays
-    if None in splits:
+    train, test = dataset.train_split.arrays, dataset.test_split.arrays
+    if train is None or test is None:
         raise InvalidInputError(
             f"`dataset` {dataset.name!r} is too large to be held in memory."
         )
-    arrays = [array for split in splits for array in split]
+    arrays = [*train, *test]
     paths = []
     for number in range(num_parts):
         path = pathlib.Path(f"{prefix}{number + 1}.npz")

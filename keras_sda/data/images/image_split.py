@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class ImageSplit:
     num_examples: int
     arrays: tuple[np.ndarray, np.ndarray] | None = None
     files: tuple[np.ndarray, np.ndarray] | None = None
-    stream: object = None
+    stream: Any = None
     decode: Callable | None = None
 
     def dataset(self):

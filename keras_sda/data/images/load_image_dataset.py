@@ -91,7 +91,8 @@ def check_labels(split: ImageSplit, num_classes: int, where: str) -> None:
         raise InvalidInputError(f"`dataset` {where} holds no images.")
     if split.stream is not None:
         return
-    labels = np.asarray((split.arrays or split.files)[1])
+    _, labels = split.arrays or split.files or ((), ())
+    labels = np.asarray(labels)
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if wrong.size:
         raise InvalidInputError(

@@ -97,7 +97,8 @@ def training_stream(
         stream = stream.map(lambda e, images, labels: (e[0], images, labels))
     else:
         with tf.device("CPU"):
-            images, labels = map(tf.constant, dataset.train_split.arrays)
+            arrays = dataset.train_split.arrays or ()
+            images, labels = map(tf.constant, arrays)
 
         def batches(epoch):
             order = _shuffled(dataset.num_train, epoch, base)[: steps * batch_size]

@@ -3,6 +3,7 @@
 import collections
 import inspect
 import types
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -75,7 +76,8 @@ def read_calls(layer: Any, inputs: Any, prefix: str) -> list[LayerCall]:
     if isinstance(layer, keras.Function) and isinstance(inputs, list):
         reader.read_graph(layer, inputs, prefix)
     else:
-        reader.read_call(layer, *inputs, prefix)
+        args, kwargs = inputs
+        reader.read_call(layer, args, kwargs, prefix)
     return reader.calls
 
 
@@ -238,7 +240,7 @@ def _spectral_normalization_calls(layer, inputs, **kwargs):
     yield layer.layer, inputs
 
 
-_WRAPPED_CALLS = {
+_WRAPPED_CALLS: dict[type, Callable] = {
     keras.layers.TimeDistributed: _time_distributed_calls,
     keras.layers.Bidirectional: _bidirectional_calls,
     keras.layers.SpectralNormalization: _spectral_normalization_calls,

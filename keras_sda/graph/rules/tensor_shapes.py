@@ -85,7 +85,7 @@ def after_reshape(
         return call.pinned_outputs("the channels lie along the first axis")[0]
     old, new = tuple(old[1:]), tuple(new[1:])
     unknown = None in old or None in new
-    if not unknown and math.prod(old) != math.prod(new):
+    if not unknown and math.prod(old) != math.prod(new):  # type: ignore[arg-type]
         # Positions go to the first axis, or come from it.
         if channels.axis == len(old) and old[-1:] == new[-1:]:
             return Channels(len(new), channels.units)
@@ -119,7 +119,7 @@ def after_reshape(
     else:  # one channel, or the same unit everywhere
         sizes = [k for k, size in enumerate(new) if size == len(channels.units)]
         axis = sizes[-1] if sizes else len(new) - 1
-    index = [0] * units.ndim
+    index: list[int | slice] = [0] * units.ndim
     index[axis] = slice(None)
     return Channels(axis + 1, np.array(units[tuple(index)]))
 

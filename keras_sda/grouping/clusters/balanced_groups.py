@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -97,12 +98,12 @@ def balanced_groups(
         )
     width = _width(channels, rate) if balance == "equal" else channels // num_groups
     searcher = _Searcher(vectors, num_groups, width, balance == "disjoint")
+    best: Any = None
     if labels is not None:
         best = labels, *searcher.channels(labels)
     else:
         if vectors.size > 1_000_000:
             num_restarts = min(num_restarts, 1)
-        best = None
         for start in searcher.starts(seed, num_restarts):
             found = searcher.improve(start)
             if best is None or found[2] > best[2] * (1 + 1e-12):

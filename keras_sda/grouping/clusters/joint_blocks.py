@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -69,11 +70,12 @@ def joint_blocks(
     """
     partner = dict([*crossed, *[pair[::-1] for pair in crossed]])
     parts = _connected(layers, partner)
-    result = [None] * len(layers)
+    result: list[Any] = [None] * len(layers)
     for part in parts:
         solver = _Solver([layers[index] for index in part], num_blocks, partner)
         starts = num_restarts if solver.size <= 1_000_000 else 0
-        best, kept = None, -1.0
+        best: Any = None
+        kept = -1.0
         for number in range(starts + 1):
             blocks = solver.start(np.random.default_rng([seed, number]), number == 0)
             value = solver.improve(blocks)

@@ -43,7 +43,7 @@ class PackedForm:
     """
 
     name: str
-    layer_class: type
+    layer_class: type[keras.layers.Layer]
     config: dict[str, Any]
     weights: list[np.ndarray]
     connections: int

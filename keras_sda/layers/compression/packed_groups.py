@@ -1,8 +1,9 @@
 """What the two packed layers of self-grouping have in common."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -79,6 +80,12 @@ class PackedGroups:
                 f"{name}: `order` must hold each of 0..{self.num_filters - 1} once. "
                 f"Received: {self.order}."
             )
+
+    # Of the layer of Keras.
+    name: str
+    use_bias: bool
+    kernel_initializer: keras.Initializer
+    add_weight: Callable[..., keras.Variable]
 
     def check_channels(self, count: int | None) -> None:
         """Refuses inputs with too few channels."""

@@ -27,6 +27,11 @@ class SelfGrouped:
     True
     """
 
+    # Of the layer of Keras.
+    name: str
+    built: bool
+    kernel: keras.Variable
+
     def build(self, input_shape):
         """Makes the mask and the labels beside what the stock layer makes."""
         if getattr(self, "quantization_mode", None):

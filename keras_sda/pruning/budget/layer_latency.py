@@ -76,18 +76,20 @@ class LayerLatency:
             if axes:
                 table = self._measure(graph, record, axes, call, timer)
                 raw.append((call, record, axes, *table))
-        measured = [(count_macs(row[0]), row[4]) for row in raw if row[4] is not None]
+        measured = [
+            (count_macs(row[0]) or 0, row[4]) for row in raw if row[4] is not None
+        ]
         self.num_measured, self.num_layers = len(measured), len(raw)
         # Milliseconds per multiply-accumulate, for layers without a measurement.
         macs = sum(m for m, _ in measured)
         if macs:
             per_mac = sum(times[0] for _, times in measured) / macs
         else:
-            per_mac = total_ms / max(sum(count_macs(row[0]) for row in raw), 1)
+            per_mac = total_ms / max(sum(count_macs(row[0]) or 0 for row in raw), 1)
         self._tables = []
         for call, record, axes, shares, times in raw:
             if times is None:
-                full = per_mac * count_macs(call)
+                full = per_mac * (count_macs(call) or 0)
                 shares, times = [1.0, 0.0], [full, 0.0]
             order = np.argsort(shares)
             elements = sum(math.prod(s) for s in call.batch_output_shapes)

@@ -1,6 +1,7 @@
 """Choose the channels that go so that a measured latency is met."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -134,17 +135,17 @@ class _Selection:
     """`select_channels` for a predicted share of the latency and all other targets."""
 
     def __init__(self, graph, scores, targets, cost, tables, constraints):
-        self._arguments = graph, scores
+        self._graph, self._scores = graph, scores
         self._targets, self._cost, self._tables = targets, cost, tables
         self._constraints = constraints
         self.floor = None
 
     def __call__(self, goal: float) -> tuple[np.ndarray, float]:
         """Classes to remove, and the latency share that is predicted for them."""
-        worst = _Worst(self._targets, self._cost, self._tables, goal)
+        worst: Any = _Worst(self._targets, self._cost, self._tables, goal)
         try:
             removed = select_channels(
-                *self._arguments, {"macs": 1.0}, worst, **self._constraints
+                self._graph, self._scores, {"macs": 1.0}, worst, **self._constraints
             )
         except InvalidInputError:
             removed = worst.least[1]  # as far as it goes

@@ -62,7 +62,7 @@ class ZeroFlow:
             steps: Follow only these, in order; sums beside them count as read.
                 Defaults to `None`, all.
         """
-        zeros = {}
+        zeros: dict = {}
         is_read = self.trace.units.pinned.copy()
         self.readers[:] = -1
         # No gate stands inside of a layer.

@@ -5,12 +5,12 @@ import json
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 from absl import logging
 
 from keras_sda.analysis.latency.inference_step import device_name, versions
-from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.graph import Head, find_head
 from keras_sda.runs.best_weights import copy_without_optimizer
@@ -69,15 +69,18 @@ class CompressionRun:
     ```
     """
 
+    options: Any  # those of the command, a `RunOptions`
+
     def __init__(self, options: RunOptions, log: Callable[[str], None] = logging.info):
         self.options, self.log = options, log
         self.folder = pathlib.Path(options.output)
         self.backup = self.folder / "backup"
-        self.strategy = None
-        self.dataset: ImageDataset | None = None
-        self.model: keras.Model | None = None
+        # What `run` finds; `dataset` and `head` stay None without a dataset.
+        self.strategy: Any = None
+        self.dataset: Any = None
+        self.model: Any = None
         self.size = 0
-        self.head: Head | None = None
+        self.head: Any = None
 
     def prepare(self) -> None:
         """Makes `self.model` and `self.size`; writes nothing."""

@@ -65,19 +65,21 @@ class StageImages:
             recipe = self.recipe
 
             def stream(start):
+                images, labels = self._train
                 return AugmentedBatches(
-                    *self._train, self.batch_size, seed, start, recipe.pad, recipe.flip
-                )
+                    images, labels, self.batch_size, seed, start, recipe.pad,
+                    recipe.flip,
+                )  # fmt: skip
 
             return stream, options
 
-        def stream(start):
+        def read(start):
             return training_stream(
                 self.dataset, self.recipe, self.size, self.batch_size, epochs, seed,
                 start,
             )  # fmt: skip
 
-        return stream, {**options, "steps_per_epoch": self.steps}
+        return read, {**options, "steps_per_epoch": self.steps}
 
     def test(self) -> Any:
         """The test images in batches, as `evaluate` takes them."""
@@ -86,7 +88,8 @@ class StageImages:
         # Of one size, so that nothing is compiled twice.
         count = self.dataset.num_test
         batch_size = max(n for n in range(1, 1001) if count % n == 0)
-        return AugmentedBatches(*self._test, batch_size)
+        images, labels = self._test
+        return AugmentedBatches(images, labels, batch_size)
 
     def test_arrays(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The test images in batches, with their class numbers."""

@@ -35,15 +35,15 @@ class DeviceOptions(RunOptions):
         "not given.",
         positive=True,
     )
-    strategy: str = option(
+    strategy: str = option(  # type: ignore[misc]
         "none",
         "none: one device. mirrored: every GPU of this machine.",
         ("none", "mirrored"),
     )
-    virtual_devices: int = option(
+    virtual_devices: int = option(  # type: ignore[misc]
         0, "With --strategy mirrored: split the CPU into N devices, for trying it out."
     )
-    deterministic: bool | None = option(
+    deterministic: bool | None = option(  # type: ignore[misc]
         None,
         "Force repeatable results, also on a GPU, where it may be slower. If not "
         "given, runs on one CPU device are repeatable in every bit.",

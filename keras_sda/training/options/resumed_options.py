@@ -19,7 +19,7 @@ Options = TypeVar("Options", bound=RunOptions)
 def resumed_options(
     output: str | os.PathLike,
     given: Mapping,
-    options_class: type[Options] = TrainOptions,
+    options_class: type[Options] = TrainOptions,  # type: ignore[assignment]
 ) -> Options:
     """Makes the options that continue the run in a folder.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -100,7 +101,7 @@ def resized_stage(
     >>> resized_stage(stage, epochs=10).step_epochs
     (2.0, 6.0)
     """
-    changes = {}
+    changes: dict[str, Any] = {}
     if learning_rate is not None:
         changes["learning_rate"] = learning_rate
     if epochs is not None and epochs != stage.epochs:

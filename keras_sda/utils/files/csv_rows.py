@@ -63,7 +63,7 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
 
 def read_numbers(
     path: str | os.PathLike, texts: Sequence[str] = ()
-) -> list[dict[str, float | int | str]]:
+) -> list[dict[str, Any]]:
     """The rows of a CSV file of numbers, one per epoch; none where there is no file.
 
     Args:

@@ -13,7 +13,7 @@ from keras_sda.utils.invalid_input_error import InvalidInputError
 try:
     import fcntl
 except ImportError:  # Windows: the process id alone decides.
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = ".lock"
 # Folders that this process holds, by device and file number, and how often.
