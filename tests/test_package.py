@@ -113,6 +113,51 @@ def test_tests_mirror_the_package():
         assert folder in folders | others, f"{path}: the package has no such folder"
 
 
+# What Keras calls on layers, optimizers and callbacks: its documentation has the types.
+HOOKS = {
+    "build", "call", "compute_output_shape", "get_config", "from_config", "quantize",
+    "convolution_op", "save_own_variables", "load_own_variables", "enable_lora",
+    "update_step",
+}  # fmt: skip
+
+
+def public_signatures(tree, names):
+    """Functions and methods of a file that users call, with what names them."""
+    for node in tree.body:
+        if getattr(node, "name", None) not in names:
+            continue
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node, 0
+        for method in node.body if isinstance(node, ast.ClassDef) else ():
+            name = getattr(method, "name", "_")
+            is_hook = name in HOOKS or name.startswith(("on_", "_"))
+            if not is_hook or name == "__init__":
+                is_static = any(
+                    getattr(x, "id", "") == "staticmethod"
+                    for x in method.decorator_list
+                )
+                yield f"{node.name}.{name}", method, int(not is_static)
+
+
+def test_public_signatures_have_types():
+    """mypy checks the types that are there, this that they are."""
+    names = set()
+    for door in (path for path in FILES if path.name == "__init__.py"):
+        for node in ast.parse(door.read_text()).body:
+            if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+                names |= {item.value for item in node.value.elts}
+    missing = []
+    for path in FILES:
+        found = public_signatures(ast.parse(path.read_text()), names)
+        for name, node, skipped in found:
+            own = [*node.args.posonlyargs, *node.args.args][skipped:]
+            own += node.args.kwonlyargs
+            missing += [f"{name}({x.arg})" for x in own if x.annotation is None]
+            if node.returns is None and node.name != "__init__":
+                missing.append(f"{name} ->")
+    assert not missing
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_heavy_packages_are_imported_inside_functions(path):
     heavy = {"tensorflow", "tensorflow_datasets", "keras_cv", "matplotlib", "sklearn"}

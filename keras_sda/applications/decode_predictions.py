@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from keras.applications import imagenet_utils
+from numpy.typing import ArrayLike
 
 from keras_sda.utils import InvalidInputError
 
 
-def decode_predictions(preds, top: int = 5, class_names: Sequence[str] | None = None):
+def decode_predictions(
+    preds: ArrayLike, top: int = 5, class_names: Sequence[str] | None = None
+) -> list[list[tuple]]:
     """Names the most probable classes of every image.
 
     Args:

@@ -1,9 +1,11 @@
 """From pixels to what the networks read."""
 
+from typing import Any
+
 from keras.applications import imagenet_utils
 
 
-def preprocess_input(x, data_format: str | None = None):
+def preprocess_input(x: Any, data_format: str | None = None) -> Any:
     """Scales RGB pixels as the networks of this package expect them.
 
     Use it before a network with named weights (`"imagenet"`, `"cifar10"`). Models that

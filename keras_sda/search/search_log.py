@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,7 +45,7 @@ class SearchLog(keras.callbacks.Callback):
 
     def __init__(
         self,
-        gates,
+        gates: Sequence[Any],
         cost: GateCost,
         folder: str | os.PathLike | None = None,
         start_epoch: int = 0,

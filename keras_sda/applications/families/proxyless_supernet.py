@@ -1,6 +1,8 @@
 """The supernet of ProxylessNAS: blocks that sum six inverted bottlenecks."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -25,12 +27,12 @@ _EPSILON = 1e-3
 @checked_constructor
 def ProxylessSupernet(
     include_top: bool = True,
-    weights=None,
-    input_tensor=None,
+    weights: str | os.PathLike | None = None,
+    input_tensor: Any = None,
     input_shape: tuple | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation="softmax",
+    classifier_activation: str | Callable | None = "softmax",
     name: str = "proxyless_supernet",
     synchronized: bool = False,
     stackwise_num_blocks: Sequence[int] = tuple(_ROW["stackwise_num_blocks"]),

@@ -1,6 +1,8 @@
 """SDA-ResNet: residual networks with selective depth attention."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -45,12 +47,12 @@ def SDAResNet(
     synchronized: bool = False,
     pyramid_outputs: bool = False,
     include_top: bool = True,
-    weights=None,
-    input_tensor=None,
+    weights: str | os.PathLike | None = None,
+    input_tensor: Any = None,
     input_shape: tuple | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation="softmax",
+    classifier_activation: str | Callable | None = "softmax",
     name: str = "sda_resnet",
     default_size: int = 224,
 ) -> keras.Model:

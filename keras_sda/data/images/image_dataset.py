@@ -1,6 +1,7 @@
 """What the trainer knows about a dataset."""
 
 import dataclasses
+from typing import Any
 
 from keras_sda.data.images.image_split import ImageSplit
 
@@ -54,11 +55,11 @@ class ImageDataset:
         return self.test_split.num_examples
 
     @property
-    def train(self):
+    def train(self) -> Any:
         """`tf.data.Dataset` of `(uint8 image [h, w, c], int64 label)`."""
         return self.train_split.dataset()
 
     @property
-    def test(self):
+    def test(self) -> Any:
         """`tf.data.Dataset` of `(uint8 image [h, w, c], int64 label)`."""
         return self.test_split.dataset()

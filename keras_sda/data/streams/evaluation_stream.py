@@ -1,5 +1,7 @@
 """Test images in batches, prepared by the evaluation rule."""
 
+from typing import Any
+
 from keras_sda.data.images.image_dataset import ImageDataset
 
 
@@ -8,7 +10,7 @@ def evaluation_stream(
     image_size: int,
     batch_size: int,
     crop_fraction: float | None = None,
-):
+) -> Any:
     """Makes a `tf.data.Dataset` of all test images, in order, without augmentation.
 
     Use it for validation and for `keras-sda evaluate`. The images are resized by

@@ -1,6 +1,7 @@
 """The endless, repeatable stream of augmented training batches."""
 
 import os
+from typing import Any
 
 from keras_sda.data.images.crop_images import pad_and_crop, random_resized_crop
 from keras_sda.data.images.image_dataset import ImageDataset
@@ -20,7 +21,7 @@ def training_stream(
     seed: int = 0,
     start_epoch: int = 0,
     augmentation: str = "keras",
-):
+) -> Any:
     """Makes one `tf.data.Dataset` of augmented batches for a whole training run.
 
     Use it with `fit(stream, steps_per_epoch=...)`. Every batch is a pure function of

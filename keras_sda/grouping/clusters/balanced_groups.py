@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_sda.grouping.clusters.assign_blocks import assign_blocks
 from keras_sda.grouping.clusters.cluster_filters import cluster_filters
@@ -32,11 +33,11 @@ class BalancedGroups:
 
 
 def balanced_groups(
-    vectors,
+    vectors: ArrayLike,
     num_groups: int | None = None,
     rate: float = 0.7,
     balance: str = "disjoint",
-    labels=None,
+    labels: ArrayLike | None = None,
     seed: int = 0,
     num_restarts: int = 3,
 ) -> BalancedGroups:

@@ -4,6 +4,7 @@ import dataclasses
 import warnings
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_sda.utils import InvalidInputError
 
@@ -34,10 +35,10 @@ class FilterClusters:
 
 
 def cluster_filters(
-    vectors,
+    vectors: ArrayLike,
     num_groups: int = 16,
-    init_centroids=None,
-    labels=None,
+    init_centroids: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
     seed: int = 0,
     num_restarts: int = 10,
 ) -> FilterClusters:

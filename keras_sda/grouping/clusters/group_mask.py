@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_sda.utils import InvalidInputError
 
@@ -22,7 +23,12 @@ class GroupMask:
     threshold: float
 
 
-def group_mask(centroids, labels, percent: float, mask=None) -> GroupMask:
+def group_mask(
+    centroids: ArrayLike,
+    labels: ArrayLike,
+    percent: float,
+    mask: ArrayLike | None = None,
+) -> GroupMask:
     """Cuts the connections of a layer that its centroids give the least importance.
 
     Every connection weighs what the centroid of its filter's group says, and 0 where

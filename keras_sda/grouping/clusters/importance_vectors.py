@@ -1,11 +1,14 @@
 """How much every filter of a layer takes from every input channel."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_sda.utils import InvalidInputError
 
 
-def importance_vectors(kernel, mask=None, normalise: bool = False) -> np.ndarray:
+def importance_vectors(
+    kernel: ArrayLike, mask: ArrayLike | None = None, normalise: bool = False
+) -> np.ndarray:
     """Describes each filter by the L1 mass of its kernel slice of each channel.
 
     Use it before `cluster_filters`: filters with similar vectors form a group.

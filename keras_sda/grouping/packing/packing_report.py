@@ -43,7 +43,9 @@ class PackedLayer:
     note: str = ""
 
     @classmethod
-    def of(cls, name: str, layer: Any, form: Any, ms: Mapping[str, float]):
+    def of(
+        cls, name: str, layer: Any, form: Any, ms: Mapping[str, float]
+    ) -> "PackedLayer":
         """The row of a masked layer and its `PackedForm`."""
         mask = keras.ops.convert_to_numpy(layer.mask) > 0
         lists = form.config.get("channels", [])

@@ -1,5 +1,7 @@
 """CBAM: channels first, then positions, weighed by means and maxima."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -108,7 +110,7 @@ class ConvolutionalBlockAttention2D(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Multiply-accumulates of one sample, for `keras_sda.analysis.profile`."""
         axes = (1, 2) if self.channel_axis == -1 else (2, 3)
         positions = input_shape[axes[0]] * input_shape[axes[1]]

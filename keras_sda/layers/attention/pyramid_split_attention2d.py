@@ -1,6 +1,7 @@
 """Pyramid split attention: branches of several kernel sizes compete per channel."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -141,7 +142,7 @@ class PyramidSplitAttention2D(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return self.pyramid.compute_output_shape(input_shape)
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Multiply-accumulates of one sample, for `keras_sda.analysis.profile`."""
         gates = sum(
             2 * self.branch_filters * squeeze.units for squeeze, _ in self.gates

@@ -1,5 +1,8 @@
 """Selective depth attention: a stage weighs the outputs of all its blocks."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -72,7 +75,7 @@ class SelectiveDepthAttention(keras.layers.Layer):
         self,
         reduction: float = 16,
         min_width: int = 64,
-        activation="relu",
+        activation: str | Callable | None = "relu",
         synchronized: bool = False,
         momentum: float = 0.9,
         epsilon: float = 1e-5,
@@ -168,7 +171,7 @@ class SelectiveDepthAttention(keras.layers.Layer):
             return ops.squeeze(x, axis=axes)
         return ops.mean(x, axis=axes)
 
-    def compute_attention(self, inputs, training: bool | None = None):
+    def compute_attention(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the weight of every block, per image and channel.
 
         Args:
@@ -233,7 +236,7 @@ class SelectiveDepthAttention(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(self._check_shapes(input_shape)[0])
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Multiply-accumulates of one sample, for `keras_sda.analysis.profile`."""
         return self.channels * self.width * (self.num_blocks + 1)
 

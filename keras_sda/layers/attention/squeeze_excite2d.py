@@ -1,5 +1,8 @@
 """Squeeze-and-excitation: channels weighed by what the whole image shows."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -45,8 +48,8 @@ class SqueezeExcite2D(keras.layers.Layer):
     def __init__(
         self,
         bottleneck_filters: int,
-        activation="relu",
-        gate_activation="sigmoid",
+        activation: str | Callable | None = "relu",
+        gate_activation: str | Callable | None = "sigmoid",
         data_format: str | None = None,
         **kwargs,
     ):
@@ -78,7 +81,7 @@ class SqueezeExcite2D(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Multiply-accumulates of one sample, for `keras_sda.analysis.profile`."""
         return 2 * self.channels * self.bottleneck_filters
 

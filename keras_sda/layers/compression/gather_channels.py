@@ -1,6 +1,7 @@
 """Take some of the channels of a tensor."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -66,7 +67,7 @@ class GatherChannels(keras.layers.Layer):
         shape[self.axis] = len(self.indices)
         return tuple(shape)
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """It moves values and computes nothing."""
         return 0
 

@@ -136,7 +136,7 @@ class PackedConv2D(PackedGroups, keras.layers.Layer):
         )
         return dense.compute_output_shape(input_shape)
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Multiply-accumulates of one sample, for `keras_sda.analysis.profile`."""
         places = list(output_shape[1:])
         del places[self.axis - 1]

@@ -89,7 +89,7 @@ class PackedDense(PackedGroups, keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.num_filters)
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Multiply-accumulates of one sample, for `keras_sda.analysis.profile`."""
         positions = 1
         for size in output_shape[1:-1]:

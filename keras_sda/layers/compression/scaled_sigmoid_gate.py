@@ -1,5 +1,7 @@
 """Channel gates: a scaled sigmoid that hardens into a step."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -124,12 +126,12 @@ class ScaledSigmoidGate(keras.layers.Layer):
         self._check_mode(mode)
         self.mode_index.assign(_MODES.index(mode))
 
-    def gates(self):
+    def gates(self) -> Any:
         """The soft gates sigmoid(beta * s), float32 of shape (channels,)."""
         # The sigmoid of the backends is stable at the thousands that beta * s reaches.
         return ops.sigmoid(self.beta * self.s)
 
-    def factors(self):
+    def factors(self) -> Any:
         """What the channels are multiplied by in the present mode."""
         # JAX takes no variables for the branches of `where`.
         mask = ops.convert_to_tensor(self.mask)
@@ -160,7 +162,7 @@ class ScaledSigmoidGate(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Gates are not counted: they are gone once their channels are removed."""
         return 0
 

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -88,7 +89,7 @@ class ScatterChannels(keras.layers.Layer):
         shape[self.axis] = self.channels
         return tuple(shape)
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """It moves values and computes nothing."""
         return 0
 

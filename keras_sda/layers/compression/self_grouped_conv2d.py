@@ -1,6 +1,7 @@
 """2D convolution whose filters read a learned subset of the input channels."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -110,6 +111,6 @@ class SelfGroupedConv2D(SelfGrouped, keras.layers.Conv2D):
     def convolution_op(self, inputs, kernel):
         return super().convolution_op(inputs, ops.multiply(kernel, self.mask))
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Multiply-accumulates of the dense layer, for `analysis.profile`."""
         return math.prod(output_shape) * math.prod(self.kernel.shape[:-1])

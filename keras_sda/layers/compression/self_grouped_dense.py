@@ -1,6 +1,7 @@
 """Dense layer whose units read a learned subset of the input features."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -73,6 +74,6 @@ class SelfGroupedDense(SelfGrouped, keras.layers.Dense):
         """Refuses as every layer does that has no quantized form."""
         return super().quantize(mode, type_check=True, config=config)
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Multiply-accumulates of the dense layer, for `analysis.profile`."""
         return math.prod(output_shape) * input_shape[-1]

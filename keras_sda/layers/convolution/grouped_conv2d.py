@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+from typing import Any
 
 import keras
 from keras import ops
@@ -207,7 +208,7 @@ class GroupedConv2D(keras.layers.Conv2D):
             keras.backend.backend(), self.compute_dtype, self.data_format
         )
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Multiply-accumulates of one sample, for `keras_sda.analysis.profile`."""
         positions = output_shape[1:3]
         if self.data_format == "channels_first":

@@ -1,6 +1,7 @@
 """Pyramidal convolution: one map read by kernels of several sizes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -56,7 +57,7 @@ class PyramidalConv2D(keras.layers.Layer):
         kernel_sizes: Sequence[int],
         groups: Sequence[int] | None = None,
         strides: int = 1,
-        kernel_initializer=None,
+        kernel_initializer: Any = None,
         data_format: str | None = None,
         implementation: str = "auto",
         **kwargs,
@@ -147,7 +148,7 @@ class PyramidalConv2D(keras.layers.Layer):
         shape[self.channel_axis] = sum(self.filters)
         return tuple(shape)
 
-    def compute_macs(self, input_shape, output_shape) -> int:
+    def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Multiply-accumulates of one sample, for `keras_sda.analysis.profile`."""
         return sum(
             level.compute_macs(input_shape, output_shape) for level in self.levels

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import types
 import typing
+from typing import Any
 
 from keras_sda.utils import InvalidInputError
 
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser, options_class: type) -> None:
         parser.add_argument(f"--{field.name}", **settings)
 
 
-def define_flags(options_class: type, flag_values=None) -> list[str]:
+def define_flags(options_class: type, flag_values: Any = None) -> list[str]:
     """Defines one absl flag for every field of an options dataclass.
 
     Use it in an absl program; boolean fields become `--name` / `--noname`.

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -39,7 +40,7 @@ class CoupledSGD(keras.optimizers.SGD):
 
     def __init__(
         self,
-        learning_rate=0.01,
+        learning_rate: Any = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
