@@ -107,9 +107,8 @@ class ChannelSearch:
         self.folder = None if folder is None else pathlib.Path(folder)
         self._loss, self._metrics, self._seed = loss, list(metrics), seed
         self._input_shape = input_shape
-        self._start: dict[str, Any] = {
-            "seed": seed
-        }  # a repeated call has to begin alike
+        # A repeated call has to begin alike.
+        self._start: dict[str, Any] = {"seed": seed}
         if folder is not None:
             self._start["model"] = model_digest(gated)
         self._cost: GateCost | None = None
@@ -250,14 +249,11 @@ class ChannelSearch:
         that concerned is logged and in `result.report.settings`.
 
         Args:
-            threshold: See `search.derive`.
-            residual: Likewise.
-            max_half_open: Likewise.
-            round_to: Likewise.
+            threshold, residual, max_half_open, round_to: See `search.derive`.
 
         Returns:
             A `DerivationResult`.
-        """
+        """  # noqa: D417
         allowed = ("exact", "official") if self._target is None else ("exact",)
         if residual not in allowed:
             raise InvalidInputError(
@@ -284,17 +280,11 @@ class ChannelSearch:
         """Third stage: trains `result.model`, the derived network, in place.
 
         Args:
-            data: See the class.
-            epochs: Passes over the data.
-            optimizer: Defaults to SGD with momentum 0.9 and rate 0.1.
-            **options: See the class.
-
-        Returns:
-            A dictionary per epoch, see `train_weights`.
+            data, epochs, optimizer, **options: See `train_weights`; so is what returns.
 
         Raises:
             InvalidInputError: See `train_weights`; or there is no derived network yet.
-        """
+        """  # noqa: D417
         if self.result is None:
             raise InvalidInputError(
                 "There is no derived network to fine-tune. Call `derive()` first, "
@@ -330,20 +320,15 @@ class ChannelSearch:
             weight_epochs: Epochs of `train_weights`; 0 leaves the stage out.
             fine_tune_epochs: Epochs of `fine_tune`; 0 leaves the stage out.
             architecture_epochs: Epochs of `learn_architecture`. Defaults to `10`.
-            lambda_arch: See `learn_architecture`.
-            target_macs: Likewise.
-            weight_optimizer: See `train_weights`.
-            fine_tune_optimizer: See `fine_tune`.
-            threshold: See `derive`.
-            residual: Likewise.
-            max_half_open: Likewise.
+            lambda_arch, target_macs: See `learn_architecture`.
+            weight_optimizer, fine_tune_optimizer: See `train_weights`.
+            threshold, residual, max_half_open, round_to: See `derive`.
             architecture: Further arguments of `learn_architecture`.
-            round_to: See `derive`.
             **options: For every stage, see the class.
 
         Returns:
             The `DerivationResult` with the fine-tuned model.
-        """
+        """  # noqa: D417
         check_lambda(lambda_arch, target_macs)
         check_budget(target_macs, self.cost, round_to)
         with folder_lock(self.folder):

@@ -109,12 +109,13 @@ class ModelLoss:
     def __call__(self, outputs: Any, targets: list) -> Any:
         """The loss as a scalar tensor, for targets that `targets` returned."""
         total = 0.0
-        for output, (target, weight), loss in zip(
+        for output, target, loss in zip(
             keras.tree.flatten(outputs), targets, self._losses, strict=True
         ):
             if loss is not None:
                 output = keras.ops.cast(output, "float32")
-                total = total + _mean_loss(loss, target, weight, output)
+                expected, weight = target
+                total = total + _mean_loss(loss, expected, weight, output)
         return total
 
 
