@@ -235,7 +235,7 @@ class ChannelSearch:
         self._run(stage, model, data, epochs, optimizer, options, more_callbacks)
         return [] if self.log is None else self.log.rows
 
-    def derive(
+    def derive(  # noqa: D417
         self,
         threshold: float = 0.9,
         residual: str = "exact",
@@ -253,7 +253,7 @@ class ChannelSearch:
 
         Returns:
             A `DerivationResult`.
-        """  # noqa: D417
+        """
         allowed = ("exact", "official") if self._target is None else ("exact",)
         if residual not in allowed:
             raise InvalidInputError(
@@ -270,7 +270,7 @@ class ChannelSearch:
             )
         return self.result
 
-    def fine_tune(
+    def fine_tune(  # noqa: D417
         self,
         data: Any,
         epochs: int,
@@ -284,7 +284,7 @@ class ChannelSearch:
 
         Raises:
             InvalidInputError: See `train_weights`; or there is no derived network yet.
-        """  # noqa: D417
+        """
         if self.result is None:
             raise InvalidInputError(
                 "There is no derived network to fine-tune. Call `derive()` first, "
@@ -296,7 +296,7 @@ class ChannelSearch:
         optimizer = self._optimizer(optimizer, 0.1)
         return self._run(stage, self.result.model, data, epochs, optimizer, options)
 
-    def fit(
+    def fit(  # noqa: D417
         self,
         data: Any,
         weight_epochs: int,
@@ -328,7 +328,7 @@ class ChannelSearch:
 
         Returns:
             The `DerivationResult` with the fine-tuned model.
-        """  # noqa: D417
+        """
         check_lambda(lambda_arch, target_macs)
         check_budget(target_macs, self.cost, round_to)
         with folder_lock(self.folder):
