@@ -160,11 +160,20 @@ def test_public_signatures_have_types():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_heavy_packages_are_imported_inside_functions(path):
-    heavy = {"tensorflow", "tensorflow_datasets", "keras_cv", "matplotlib", "sklearn"}
+    heavy = {
+        "huggingface_hub", "keras_cv", "matplotlib", "sklearn", "tensorboard",
+        "tensorflow", "tensorflow_datasets",
+    }  # fmt: skip
     for node in ast.parse(path.read_text()).body:
         for _, module in imports(ast.Module([node], [])):
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 assert module.split(".")[0] not in heavy, module
+
+
+def test_nothing_is_mocked_outside_of_tests():
+    for path in FILES:
+        for _, module in imports(ast.parse(path.read_text())):
+            assert module.split(".")[0] != "unittest", path
 
 
 def test_works_without_tensorflow(run_python):
