@@ -64,7 +64,7 @@ from keras_sda.grouping import (
 )
 from keras_sda.grouping.check_rates import check_rates
 from keras_sda.runs.best_weights import copy_without_optimizer
-from keras_sda.runs.stage_folder import StageFolder
+from keras_sda.runs.run import Run
 from keras_sda.runs.train_stage import train_stage
 from keras_sda.search import SearchStage
 from keras_sda.training import (
@@ -196,20 +196,21 @@ class Experiment:
         kind = keras.losses.CategoricalCrossentropy
         if self.images.in_memory:
             kind = keras.losses.SparseCategoricalCrossentropy
-        train_stage(
-            StageFolder(folder, settings),
-            model,
-            data,
-            stage.epochs,
-            stage_optimizer(
-                stage, self.images.steps, nesterov=self.recipe.nesterov
-            ),
-            kind(),
-            ["accuracy"],
-            self.options.seed + number,
-            verbose=1 if sys.stdout.isatty() else 2,
-            **more,
-        )  # fmt: skip
+        with Run(folder, "self_group.py").opened() as run:
+            train_stage(
+                run.stage("training", settings),
+                model,
+                data,
+                stage.epochs,
+                stage_optimizer(
+                    stage, self.images.steps, nesterov=self.recipe.nesterov
+                ),
+                kind(),
+                ["accuracy"],
+                self.options.seed + number,
+                verbose=1 if sys.stdout.isatty() else 2,
+                **more,
+            )
 
     def open_whole(self):
         """The trained network: a file, the result of a run before, or trained now."""

@@ -26,6 +26,7 @@ of other versions, or whose network comes out different, stops it.
 
 import argparse
 import pathlib
+import shutil
 import time
 
 import keras
@@ -71,7 +72,7 @@ def start_models(options):
                 recipe="cifar",
                 seed=0,
                 depth_attention=depth_attention,
-                resume=(folder / "options.json").exists(),
+                resume=(folder / "run.json").exists(),
                 output=str(folder),
             ),
             log=print,
@@ -109,9 +110,7 @@ def run(name, path, criterion, seed, data, options):
     after = history[-1]["val_accuracy"]
     whole, left = profile(model), profile(small)
     latency = latency_columns(model, small, options.runs)
-    for backup in folder.iterdir():
-        backup.unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
     return {
         "network": name,
         "criterion": criterion,

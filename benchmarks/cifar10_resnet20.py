@@ -61,7 +61,7 @@ def main():
                     epochs=options.epochs,
                     seed=seed,
                     depth_attention=depth_attention,
-                    resume=(folder / "options.json").exists(),
+                    resume=(folder / "run.json").exists(),
                     output=str(folder),
                 ),
                 log=print,

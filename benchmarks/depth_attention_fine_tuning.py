@@ -77,7 +77,7 @@ def cifar_start(options, folder):
             data_dir=options.data_dir,
             recipe="cifar",
             depth_attention=False,
-            resume=(folder / "options.json").exists(),
+            resume=(folder / "run.json").exists(),
             output=str(folder),
         ),
         log=print,

@@ -199,12 +199,12 @@ PRUNED = {
     "labels.txt",
     "metrics.json",
     "model.keras",
-    "options.json",
     "plan.json",
     "report.csv",
     "report.json",
     "report.md",
     "report.png",
+    "run.json",
 }
 QUICK = ["--dataset", "digits", "--max_train_examples", "64", "--batch_size", "32"]
 

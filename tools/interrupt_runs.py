@@ -305,7 +305,7 @@ class Trial:
         if self.cause != "SIGKILL":
             as_expected = as_expected and len(first[0]) == 1
         again = [self.command, "--resume", "--output", str(self.output)]
-        if not (self.output / "options.json").is_file():
+        if not (self.output / "run.json").is_file():
             # Nothing was there to go on from: the same command again.
             again = arguments_of(self.command, self.model, self.output)
         resumed = run_command(again, self.log.with_suffix(".resume.log"))

@@ -13,8 +13,8 @@ from keras_sda.grouping.find_groupable_layers import find_groupable_layers
 from keras_sda.grouping.grouping_report import GroupingReport
 from keras_sda.grouping.grouping_steps import GroupingStep, grouping_steps
 from keras_sda.grouping.self_group import self_group
-from keras_sda.grouping.step_folder import StepFolder
-from keras_sda.utils import InvalidInputError, folder_lock, model_digest
+from keras_sda.runs.run import Run
+from keras_sda.utils import InvalidInputError, model_digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ def group_and_fine_tune(
     layers: str | Sequence[str] = "auto",
     exclude: Collection[str] = (),
     seed: int = 0,
-    folder: str | os.PathLike | None = None,
+    folder: Run | str | os.PathLike | None = None,
     after_grouping: Callable[[keras.Model, GroupingStep], Any] | None = None,
     input_shape: Any = None,
 ) -> FineTunedGroups:
@@ -86,7 +86,8 @@ def group_and_fine_tune(
         layers: See `self_group`. Defaults to `"auto"`.
         exclude: Names of layers that get no groups. Defaults to none.
         seed: Seed of the clustering. Defaults to `0`.
-        folder: Where finished steps are kept. Defaults to `None`: nothing is saved.
+        folder: Where finished steps are kept, or the `Run` that they are a part of.
+            Defaults to `None`: nothing is saved.
         after_grouping: Called as `after_grouping(model, step)` before the training of
             each step that groups, for instance to measure what the cut has cost.
             Defaults to `None`.
@@ -143,62 +144,60 @@ def group_and_fine_tune(
         "regroup": regroup,
         "balance": balance,
         "layers": layers if isinstance(layers, str) else list(layers),
-        "exclude": list(exclude),
+        "exclude": sorted(exclude),
         "seed": seed,
     }
     settings = {"conv_rate": conv_rate, "dense_rate": dense_rate, "scheme": scheme,
                 "local_epochs": local_epochs, "global_epochs": global_epochs,
                 "step": step, **options}  # fmt: skip
-    with folder_lock(folder), model_scope(model):
-        files = None
-        if folder is not None:
-            files = StepFolder(folder, {**settings, "weights": model_digest(model)})
-        first = steps[0]
-        begun = files and (files.is_done(first.name) or files.is_grouped(first.name))
-        if len(steps) > 1 and not begun:
+    with Run.of(folder, "group_and_fine_tune").opened() as run, model_scope(model):
+        if run.folder is not None:
+            run.settle("grouping", {**settings, "model": model_digest(model)})
+        stages = [run.stage(one.name) for one in steps]
+        if len(steps) > 1 and not stages[0].has_begun:
             # The last rates, before the first of the trainings that lead to them.
             last = [one for one in steps if one.groups][-1]
             self_group(model, last.conv_rate, last.dense_rate, **options,
                        input_shape=input_shape)  # fmt: skip
         current, reports = model, []
         before = {"conv": 0.0, "dense": 0.0}
-        for number, one in enumerate(steps, 1):
+        for number, (one, stage) in enumerate(zip(steps, stages, strict=True), 1):
             rates = {"conv": one.conv_rate, "dense": one.dense_rate}
-            if files and files.is_done(one.name):
+            if stage.is_finished:
                 if one.groups:
-                    reports.append(files.report(one.name))
+                    reports.append(GroupingReport.load(stage.folder))
                 # Only the last finished step is of use.
-                if number == len(steps) or not files.is_done(steps[number].name):
-                    current = files.model(one.name)
+                if number == len(steps) or not stages[number].is_finished:
+                    current = stage.model()
                 before = rates
                 continue
             logging.info("Step %d of %d: %s.", number, len(steps), one.name)
             if one.groups:
-                current, report = _group(current, rates, before, files, one, {
+                current, report = _group(current, rates, before, stage, {
                     **options, "input_shape": input_shape})  # fmt: skip
                 reports.append(report)
                 if after_grouping is not None:
                     after_grouping(current, one)
             if one.epochs:
                 fine_tune(current, one.epochs, one.name)
-            if files:
-                files.finish(one.name, current)
+            stage.finish_with(current)
             before = rates
     return FineTunedGroups(current, _joined(reports, settings), tuple(steps))
 
 
-def _group(model, rates, before, files, one, options):
+def _group(model, rates, before, stage, options):
     """The grouped model of a step and its report; or those of a call before."""
-    if files and files.is_grouped(one.name):
-        return files.grouped_model(one.name), files.report(one.name)
+    if stage.keeps("grouped"):
+        return stage.model("grouped"), GroupingReport.load(stage.folder)
     # At the rate that they have, layers stay as they are, even where each step
     # clusters anew; a first step has to say so itself.
     rates = {
         kind: 0.0 if before[kind] == rate else rate for kind, rate in rates.items()
     }
     result = self_group(model, rates["conv"], rates["dense"], **options)
-    if files:
-        files.save_grouped(one.name, result.model, result.report)
+    if stage.folder is not None:
+        result.report.save(stage.folder)
+    stage.keep(result.model, "grouped")
     return result.model, result.report
 
 

@@ -1,6 +1,9 @@
 """Prune a model: plan, remove, fine-tune in between, report."""
 
 import dataclasses
+import functools
+import inspect
+import os
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -13,6 +16,7 @@ from keras_sda.graph import (
     ChannelGraph,
     expand_known_blocks,
     frozen_note,
+    model_scope,
     remove_channels,
 )
 from keras_sda.pruning.budget.model_cost import ModelCost
@@ -20,7 +24,11 @@ from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.pruning_report import PruningReport
-from keras_sda.utils import InvalidInputError
+from keras_sda.runs.run import Run
+from keras_sda.runs.run_inputs import data_digest
+from keras_sda.utils import InvalidInputError, model_digest
+
+_PLAN = "plan.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +64,12 @@ def prune(
     seed: int = 0,
     batch_size: int = 1,
     steps: int = 1,
-    fine_tune: Callable[[keras.Model], keras.Model | None] | None = None,
+    fine_tune: Callable[..., keras.Model | None] | None = None,
     fine_tune_last: bool = False,
     report_latency: bool = False,
     planner: Callable[..., PruningPlan] = make_plan,
     input_shape: Any = None,
+    folder: Run | str | os.PathLike | None = None,
 ) -> PruningResult:
     """Removes channels of a model until a budget is met.
 
@@ -68,6 +77,13 @@ def prune(
     chooses and removes everything at once. With `steps` it removes a part, calls
     `fine_tune`, looks again at what is important, and so on; the targets shrink by the
     same factor from step to step. Train the result as you trained the original.
+
+    With a `folder`, every finished step is saved, and a call that was killed is
+    repeated with the same arguments: it goes on after the last finished step and ends
+    in the same model. For that, what Python, NumPy and Keras draw starts anew from
+    `seed` before each step. To go on inside a step, let `fine_tune` take the name of
+    the step as well, and give it a `keras_sda.training.EpochBackup` in the folder of
+    that name. Only one process at a time may work in a folder.
 
     Args:
         model: A functional or built sequential model. It is not changed.
@@ -93,7 +109,8 @@ def prune(
         batch_size: Samples per timed run. Defaults to `1`.
         steps: In how many steps to remove. Defaults to `1`, all at once.
         fine_tune: Function of the smaller model that trains it, in place or returning
-            a model of the same layers. Called between the steps, `steps - 1` times.
+            a model of the same layers. Called between the steps, `steps - 1` times;
+            with the name of the step (`"step1"`) where it needs two arguments.
             Defaults to `None`.
         fine_tune_last: Whether to call `fine_tune` after the last step as well.
             Defaults to `False`, because the last training is usually a longer one.
@@ -103,13 +120,17 @@ def prune(
             to store plans or to replay stored ones. Defaults to `make_plan`.
         input_shape: Shape of one image, where the model leaves it open. Defaults to
             what the model was built for.
+        folder: Where finished steps are kept, or the `Run` that they are a part of.
+            Defaults to `None`: nothing is saved.
 
     Returns:
         A `PruningResult` with `model`, `plan`, `plans` and `report`.
 
     Raises:
         InvalidInputError: An argument cannot be used, or a target cannot be reached;
-            with `steps` this is known before the first one.
+            with `steps` this is known before the first one. Or `folder` holds steps of
+            another model, other data or other arguments, or another process works in
+            it.
 
     Example:
 
@@ -136,33 +157,55 @@ def prune(
     first = graph = ChannelGraph(model, input_shape)
     targets = {"macs": macs, "params": params, "latency": latency}
     schedule = _Schedule(first, targets, steps, batch_size) if steps > 1 else None
-    if steps > 1 and planner is make_plan:
-        # Before the first step has been trained. Planners of one's own may replay.
-        check_reachable(
-            model, graph=first, **targets,
-            **{name: options[name] for name in options if name not in ("data", "loss")},
-        )  # fmt: skip
-    current, plans = model, []
-    for number in range(1, steps + 1):
-        if number > 1:
-            graph = ChannelGraph(current, input_shape)
-        goal = targets if schedule is None else schedule.targets(number, graph)
-        plan = planner(current, graph=graph, **goal, **options)
-        current = remove_channels(graph, plan.classes(graph))
-        plans.append(plan)
-        if number == 1 and (frozen := frozen_note(first.model, current)):
-            # Before anybody trains it.
-            logging.warning("%s: %s.", first.model.name, frozen)
-        logging.info(
-            "Pruning step %d of %d of %s: MACs %.3f, parameters %.3f of before.",
-            number,
-            steps,
-            first.model.name,
-            plan.expected["macs"] / max(plan.expected["macs_before"], 1),
-            plan.expected["params"] / max(plan.expected["params_before"], 1),
-        )
-        if fine_tune is not None and (number < steps or fine_tune_last):
-            current = _fine_tuned(current, fine_tune)
+    current, plans, frozen = model, [], ""
+    with Run.of(folder, "prune").opened() as run:
+        if steps > 1 and planner is make_plan and not run.has_begun:
+            # Before the first step has been trained. Planners of one's own may replay.
+            check_reachable(
+                model, graph=first, **targets,
+                **{name: options[name] for name in options
+                   if name not in ("data", "loss")},
+            )  # fmt: skip
+        if run.folder is not None:
+            run.settle("pruning", {
+                **targets, **options, "steps": steps, "fine_tune_last": fine_tune_last,
+                "input_shape": input_shape, "data": data_digest(data),
+                "loss": loss if data is None else options["loss"],
+                "model": model_digest(model),
+            })  # fmt: skip
+        stages = [run.stage(f"step{number}") for number in range(1, steps + 1)]
+        for number, stage in enumerate(stages, 1):
+            if stage.is_finished:
+                plans.append(PruningPlan.load(stage.folder / _PLAN))
+                # Only the last finished step is of use.
+                if number == steps or not stages[number].is_finished:
+                    with model_scope(model):
+                        current = stage.model()
+                continue
+            if run.folder is not None:
+                # Alike in a call that finds the steps before it done.
+                keras.utils.set_random_seed((seed + number) % 2**31)
+            if number > 1:
+                graph = ChannelGraph(current, input_shape)
+            goal = targets if schedule is None else schedule.targets(number, graph)
+            make = functools.partial(planner, current, graph=graph, **goal, **options)
+            plan = _plan_of(stage, make)
+            current = remove_channels(graph, plan.classes(graph))
+            plans.append(plan)
+            if number == 1 and (frozen := frozen_note(first.model, current)):
+                # Before anybody trains it.
+                logging.warning("%s: %s.", first.model.name, frozen)
+            logging.info(
+                "Pruning step %d of %d of %s: MACs %.3f, parameters %.3f of before.",
+                number,
+                steps,
+                first.model.name,
+                plan.expected["macs"] / max(plan.expected["macs_before"], 1),
+                plan.expected["params"] / max(plan.expected["params_before"], 1),
+            )
+            if fine_tune is not None and (number < steps or fine_tune_last):
+                current = _fine_tuned(current, fine_tune, stage.name)
+            stage.finish_with(current)
     plan = _joined(plans, targets)
     report = PruningReport.of(
         first.model,
@@ -254,8 +297,21 @@ def _check_number(key, value):
         )
 
 
-def _fine_tuned(model, fine_tune):
-    result = fine_tune(model)
+def _plan_of(stage, make) -> PruningPlan:
+    """The plan of a step, or that of a call that was killed in it."""
+    if stage.folder is None:
+        return make()
+    path = stage.folder / _PLAN
+    if stage.fact("planned", bool) and path.is_file():
+        return PruningPlan.load(path)
+    plan = make()
+    plan.save(path)
+    stage.note(planned=True)
+    return plan
+
+
+def _fine_tuned(model, fine_tune, name):
+    result = fine_tune(model, name) if _needs_two(fine_tune) else fine_tune(model)
     if result is None:
         return model
     if not isinstance(result, keras.Model):
@@ -264,6 +320,17 @@ def _fine_tuned(model, fine_tune):
             f"model. It returned: {type(result).__name__}."
         )
     return result
+
+
+def _needs_two(function) -> bool:
+    """Whether a function cannot be called with one argument, and can with two."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [x for x in parameters if x.default is x.empty and x.kind in kinds]
+    return len(needed) == 2
 
 
 def _joined(plans, targets) -> PruningPlan:

@@ -1,49 +1,40 @@
-"""The folder of one training run: may it be used, and what does it hold?"""
+"""The output folder of a command: may it be used, and by whom?"""
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from keras_sda.runs.manifest import MANIFEST, Manifest
+from keras_sda.runs.run import Run
 from keras_sda.runs.run_inputs import check_inputs_outside, check_same_inputs
-from keras_sda.utils import InvalidInputError, atomic_write, folder_lock
+from keras_sda.utils import InvalidInputError, folder_lock
 from keras_sda.utils.files.atomic_write import is_temporary
 from keras_sda.utils.files.folder_lock import LOCK_NAME, check_not_locked
-from keras_sda.utils.files.read_json import read_json
 
 # May differ between a run and its continuation: the data may have moved (it is up to
 # the user that it is the same), and `strict` can only stop a run, not change it.
 _FREE = {"data_dir", "download", "output", "overwrite", "resume", "strict"}
-_OWN = {
-    "backup",
-    "best.weights.h5",
-    "curves.png",
-    "gated.keras",
-    "gates.csv",
-    "groups.png",
-    "history.csv",
-    "labels.txt",
-    "logs",
-    "metrics.json",
-    "model.keras",
-    "options.json",
-    "packed.keras",
-    "packing.csv",
-    "packing.json",
-    "packing.md",
-    "plan.json",
-    "report.csv",
-    "report.json",
-    "report.md",
-    "report.png",
-    "search.csv",
-    "search.png",
-    "skipped_files.txt",
-}
+_PREFIX = "keras-sda "
+
+
+def command_run(options: Any) -> Run:
+    """The run of a command in its output folder, not opened yet.
+
+    Args:
+        options: `output` and `command` count.
+
+    Example:
+
+    >>> from keras_sda.training import TrainOptions
+    >>> command_run(TrainOptions(output="runs/a")).command
+    'keras-sda train'
+    """
+    name = f"{_PREFIX}{options.command}"
+    return Run(options.output, name, work="backup", argument="output")
 
 
 def check_output(options: Any) -> pathlib.Path:
@@ -76,12 +67,13 @@ def check_output(options: Any) -> pathlib.Path:
         )
     check_inputs_outside(options, folder)
     check_not_locked(folder, "output")
-    names = sorted(path.name for path in _entries(folder))
+    before = Manifest.read(folder, "output")
+    names = _entries(folder, before)
     if options.resume:
-        _compare(folder, read_run(folder, options.command), options)
+        _compare(folder, read_run(folder, options.command).options, options)
     elif names:
         listed = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-        if not _holds_run(folder):
+        if not (before and before.options):
             raise InvalidInputError(
                 f"`output` {folder} holds other files ({listed}) and no training run; "
                 "name a new folder."
@@ -98,9 +90,9 @@ def check_output(options: Any) -> pathlib.Path:
 
 @contextlib.contextmanager
 def claim_output(
-    folder: pathlib.Path, options: Any, inputs: Mapping[str, str] | None = None
+    run: Run, options: Any, inputs: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """Locks the folder, deletes an earlier run with `overwrite`, stores the options.
+    """Locks the folder, deletes an earlier run with `overwrite`, opens the run.
 
     Use it around everything that writes, when all checks have passed. When that fails
     before anything is finished that `resume` could go on from, a folder that held no
@@ -109,8 +101,9 @@ def claim_output(
     leaves everything.
 
     Args:
-        folder: What `check_output` returned.
-        options: Written to `options.json`. Files that no run has made are kept.
+        run: What `command_run` returned.
+        options: Written to the manifest, with the names of the files that the command
+            writes; others are never deleted.
         inputs: What `run_inputs` returned, written as well, or compared where a run
             goes on. Defaults to none.
 
@@ -119,32 +112,40 @@ def claim_output(
             folder or has done so meanwhile.
         OSError: The folder cannot be written.
     """
+    folder = run.folder
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         with folder_lock(folder, "output", shared=False):
             # Another process may have been here since.
             check_output(options)
-            held_run = _holds_run(folder)
+            before = Manifest.read(folder, "output")
+            manifest = Manifest(
+                run.command,
+                inputs=dict(inputs or {}),
+                files=["backup", *options.files],
+            )
             if options.resume:
-                before = read_run(folder, options.command)
-                if (folder / "metrics.json").is_file():
+                if before.finished:
                     raise InvalidInputError(
                         f"`resume` (--resume): another process has completed the run "
                         f"in {folder} meanwhile."
                     )
-                check_same_inputs(before, inputs or {}, options, folder)
-                stored = before.get("inputs")
-                inputs = stored if isinstance(stored, Mapping) else inputs
-            elif options.overwrite:
-                _delete_run(folder)
-            _delete_temporaries(folder)
+                check_same_inputs(before.inputs, inputs or {}, options, folder)
+                manifest = before
+            elif before is not None:
+                # A kill from here on leaves a run of which nothing is finished.
+                before.finished, before.stages = False, {}
+                before.write(folder)
+                _delete_run(folder, before)
+            manifest.options = dataclasses.asdict(options)
+            _delete_temporaries(folder, manifest)
             try:
-                _write_options(folder, options, inputs)
-                yield
+                manifest.write(folder)
+                with run.opened():
+                    yield
             except Exception:
-                if not held_run and not _is_worth_keeping(folder):
-                    _delete_run(folder)
-                    _delete_temporaries(folder)
+                if before is None and not run.has_begun:
+                    _delete_run(folder, manifest)
                 raise
     except Exception:
         with contextlib.suppress(OSError):  # not empty, or not made either
@@ -153,44 +154,31 @@ def claim_output(
         raise
 
 
-def read_run(folder: pathlib.Path, command: str | None = None) -> dict:
-    """The options of the run in a folder, for `resume`.
+def read_run(folder: pathlib.Path, command: str | None = None) -> Manifest:
+    """The manifest of the run of a command, for `resume`.
 
     Args:
         folder: The output folder of the run.
         command: The command that is to go on with it, such as `"train"`. Defaults to
             `None`, any.
 
-    Returns:
-        The contents of `options.json`.
-
     Raises:
         InvalidInputError: There is no run, it is one of another command, or its
-            options cannot be read.
+            manifest cannot be read.
     """
-    stored = folder / "options.json"
-    if not stored.is_file():
+    found = Manifest.read(folder, "resume")
+    if found is None or not found.options:
         raise InvalidInputError(
             f"`resume` (--resume): there is no training run in `output` {folder} (no "
-            "options.json). Leave `resume` out to start one, or correct `output` "
-            "(--output)."
+            f"{MANIFEST} of a command). Leave `resume` out to start one, or correct "
+            "`output` (--output)."
         )
-    again = "Start again in another folder."
-    run = read_json(stored, dict, again, "resume", {"model": str, "command": str})
-    if not {"model", "dataset"} <= set(run):
+    if command is not None and found.command != f"{_PREFIX}{command}":
         raise InvalidInputError(
-            f"`resume` (--resume): {stored} is damaged (not the options of a run). "
-            f"{again}"
+            f"`resume` (--resume): the run in `output` {folder} is one of "
+            f"`{found.command}`, not of `{_PREFIX}{command}`. Name another folder."
         )
-    run.setdefault("split", "by_name")  # what runs of earlier versions did
-    # Runs of earlier versions do not say what they are.
-    made_by = run.get("command") or ("prune" if "importance" in run else "train")
-    if command is not None and made_by != command:
-        raise InvalidInputError(
-            f"`resume` (--resume): the run in `output` {folder} is one of `keras-sda "
-            f"{made_by}`, not of `keras-sda {command}`. Name another folder."
-        )
-    return run
+    return found
 
 
 def existing_part(folder: pathlib.Path) -> pathlib.Path:
@@ -199,65 +187,39 @@ def existing_part(folder: pathlib.Path) -> pathlib.Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _holds_run(folder) -> bool:
-    try:
-        return bool(read_run(folder))
-    except InvalidInputError:
-        return False
-
-
-def _entries(folder) -> list[pathlib.Path]:
+def _entries(folder, manifest) -> list[str]:
     """What is in a folder, without what a killed run leaves before its first file."""
     if not folder.is_dir():
         return []
-    return [
-        path
+    return sorted(
+        path.name
         for path in folder.iterdir()
-        if path.name != LOCK_NAME and not _is_own_temporary(path)
-    ]
+        if path.name != LOCK_NAME and not _is_own_temporary(path, manifest)
+    )
 
 
-def _is_own_temporary(path) -> bool:
-    # Such as .options-0a1b2c3d.json
+def _is_own_temporary(path, manifest) -> bool:
+    # Such as .run-0a1b2c3d.json
     stem, _, rest = path.name[1:].rpartition("-")
-    return is_temporary(path) and f"{stem}{rest[8:]}" in _OWN
+    own = (MANIFEST, *(manifest.files if manifest else ()))
+    return is_temporary(path) and f"{stem}{rest[8:]}" in own
 
 
-def _delete_temporaries(folder):
+def _delete_temporaries(folder, manifest):
     for path in folder.iterdir():
-        if _is_own_temporary(path):
+        if _is_own_temporary(path, manifest):
             path.unlink()
 
 
-def _is_worth_keeping(folder) -> bool:
-    """Whether a backup, a stage or a step is finished."""
-    finished = [
-        path
-        for pattern in ("*.weights.h5*", "*.keras", "step[0-9]*.json")
-        for path in (folder / "backup").rglob(pattern)
-        if not is_temporary(path)
-    ]
-    return bool(finished) or (folder / "model.keras").is_file()
-
-
-def _write_options(folder, options, inputs):
-    stored = {"command": options.command, **dataclasses.asdict(options)}
-    if inputs is not None:
-        stored["inputs"] = dict(inputs)
-    with atomic_write(folder / "options.json") as temporary:
-        temporary.write_text(f"{json.dumps(stored, indent=2)}\n")
-
-
-def _delete_run(folder):
-    # The results first, the options last: a kill in between leaves a run that is not
-    # complete, and that can be deleted or repeated.
-    for name in ("metrics.json", *sorted(_OWN - {"metrics.json", "options.json"}),
-                 "options.json"):  # fmt: skip
+def _delete_run(folder, manifest):
+    # The manifest last: what a kill leaves can be overwritten.
+    for name in (*manifest.files, MANIFEST):
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    _delete_temporaries(folder, manifest)
 
 
 def _check_writable(folder):

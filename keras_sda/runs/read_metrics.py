@@ -2,8 +2,9 @@
 
 import os
 import pathlib
-from typing import Any
+import typing
 
+from keras_sda.runs.run_metrics import NULL, RunMetrics
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.files.read_json import checked, read_json
 
@@ -24,13 +25,10 @@ _TOGETHER = {
         ("params_packed", "macs_packed", "forms"),
     ),
 }
-_TYPES = {"latency": dict[str, Any] | None, "forms": dict[str, int], "options": dict}
-_FLOATS = ("accuracy", "loss", "best_accuracy")
-_COUNTS = ("params", "macs", "channels", "published_params", "published_macs")
 
 
 def read_metrics(folder: str | os.PathLike, command: str | None = None) -> dict:
-    """Returns the contents of metrics.json, checked.
+    """Returns the contents of metrics.json, checked; see `RunMetrics`.
 
     Use it wherever the results of a run are read again.
 
@@ -56,8 +54,12 @@ def read_metrics(folder: str | os.PathLike, command: str | None = None) -> dict:
     advice = "Start the run again in another folder, or with `overwrite` (--overwrite)."
     metrics = read_json(path, dict, advice)
     try:
-        for name, value in metrics.items():
-            checked(value, _kind(name), name)
+        # Entries of other versions are none of ours.
+        hints = typing.get_type_hints(RunMetrics)
+        for name in metrics.keys() & hints.keys():
+            checked(metrics[name], hints[name], name)
+            if metrics[name] is None and name not in NULL:
+                raise ValueError(f"{name} must not be null")
         if metrics.get("latency"):
             checked(metrics["latency"].get("ratio"), float, "latency.ratio")
         needed = list(_NEEDED.get(command or "", ()))
@@ -71,11 +73,3 @@ def read_metrics(folder: str | os.PathLike, command: str | None = None) -> dict:
             f"File {path} is damaged ({error}). {advice}"
         ) from error
     return metrics
-
-
-def _kind(name):
-    if name in _TYPES:
-        return _TYPES[name]
-    if name.startswith(_FLOATS):
-        return float
-    return int if name.startswith(_COUNTS) else Any

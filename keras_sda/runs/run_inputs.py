@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_sda.data.fit.array_structures import leaves, to_array
 from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.utils import InvalidInputError
 
@@ -46,13 +47,15 @@ def run_inputs(options: object, dataset: ImageDataset | None = None) -> dict[str
 
 
 def check_same_inputs(
-    before: Mapping, now: Mapping[str, str], options: object, folder: pathlib.Path
+    before: Mapping[str, str],
+    now: Mapping[str, str],
+    options: object,
+    folder: pathlib.Path,
 ) -> None:
     """Raises where an input of a run is not what it was when the run began.
 
     Args:
-        before: Contents of `options.json`. Runs of earlier versions have no
-            fingerprints; they go on as they did.
+        before: What `run_inputs` returned when the run began.
         now: What `run_inputs` returns.
         options: The options of the command.
         folder: The folder of the run.
@@ -65,11 +68,8 @@ def check_same_inputs(
     >>> import pathlib
     >>> check_same_inputs({}, {"model": "a"}, None, pathlib.Path("runs/a"))
     """
-    stored = before.get("inputs")
-    if not isinstance(stored, Mapping):
-        return
     for name, value in now.items():
-        if stored.get(name, value) != value:
+        if before.get(name, value) != value:
             raise InvalidInputError(
                 f"`resume` (--resume): `{name}` {getattr(options, name)} is not what "
                 f"it was when the run in {folder} began. Put the {name} of then back, "
@@ -104,6 +104,41 @@ def check_inputs_outside(options: Any, folder: pathlib.Path) -> None:
             raise InvalidInputError(
                 f"`output` {folder} holds {what}, {path}. Name another folder."
             )
+
+
+def data_digest(data: Any) -> str | None:
+    """A fingerprint of the data of a call, to see that it is given the same again.
+
+    Arrays count with every number; of a stream, which must not be read, its type, and
+    what it says of the shape and number of its batches.
+
+    Args:
+        data: What `model.fit` takes, or None.
+
+    Returns:
+        64 hexadecimal digits, or None.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_sda.runs.run_inputs import data_digest
+    >>> data_digest(np.zeros(3)) == data_digest(np.ones(3))
+    False
+    """
+    if data is None:
+        return None
+    digest = hashlib.sha256()
+    if hasattr(data, "element_spec"):
+        digest.update(f"{data.element_spec} {int(data.cardinality())}".encode())
+    elif isinstance(data, (tuple, list, Mapping)) or hasattr(data, "shape"):
+        for leaf in leaves(data):
+            array = to_array(leaf)
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array))
+    else:
+        kind = type(data).__qualname__
+        digest.update(f"{kind} {getattr(data, 'num_batches', None)}".encode())
+    return digest.hexdigest()
 
 
 def _hash_file(path: str | os.PathLike) -> str:

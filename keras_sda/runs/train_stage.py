@@ -7,7 +7,7 @@ import keras
 from keras_sda.data.fit.epoch_batches import EpochBatches
 from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.data.fit.fit_streams import without_none
-from keras_sda.runs.stage_folder import StageFolder
+from keras_sda.runs.stage import Stage
 from keras_sda.utils import InvalidInputError, SeedPerEpoch, StopOnNaN
 
 _HINT = (
@@ -17,14 +17,14 @@ _HINT = (
 
 
 def train_stage(
-    stage: StageFolder, model, data, epochs, optimizer, loss, metrics, seed=0,
+    stage: Stage, model, data, epochs, optimizer, loss, metrics, seed=0,
     more_callbacks=None, *, validation_data=None, batch_size=32, steps_per_epoch=None,
     callbacks=(), verbose="auto", class_weight=None, validation_steps=None,
 ) -> list[dict]:  # fmt: skip
     """Trains a model, or goes on where a backup was made.
 
     Args:
-        stage: Where backups are.
+        stage: Where backups are, a stage of a `Run`.
         model: The model; it is compiled.
         data: See `ChannelSearch`.
         epochs: See `ChannelSearch`.
@@ -51,7 +51,9 @@ def train_stage(
     Example:
 
     ```python
-    train_stage(StageFolder(None, {}), model, (x, y), 3, "sgd", "mse", [])
+    with Run("runs/mine", "training").opened() as run:
+        stage = run.stage("first", {"epochs": 3})
+        train_stage(stage, model, (x, y), 3, "sgd", "mse", [])
     ```
     """
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
@@ -99,7 +101,7 @@ def train_stage(
         steps_per_epoch=steps_per_epoch,
         validation_data=validation_data,
         validation_steps=validation_steps,
-        callbacks=[*guards, *own, *callbacks, *stage.callback()],
+        callbacks=[*guards, *own, *callbacks, *stage.callbacks()],
         verbose=verbose,
         shuffle=False,  # the order is that of the data, for the sake of resumption
     )

@@ -1,8 +1,8 @@
 """The search for widths: weights, gates, smaller network, fine-tuning."""
 
+import contextlib
 import os
-import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +10,8 @@ import numpy as np
 
 from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.graph import model_scope
-from keras_sda.runs.stage_folder import StageFolder
+from keras_sda.runs.run import Run
+from keras_sda.runs.stage import Stage
 from keras_sda.runs.train_stage import train_stage
 from keras_sda.search.gates.add_channel_gates import channel_gates
 from keras_sda.search.gates.gate_cost import GateCost
@@ -28,7 +29,7 @@ from keras_sda.search.search_options import (
     momentum_sgd,
 )
 from keras_sda.search.stage_variables import stage_variables
-from keras_sda.utils import InvalidInputError, folder_lock, model_digest
+from keras_sda.utils import InvalidInputError, model_digest
 
 
 class ChannelSearch:
@@ -47,7 +48,8 @@ class ChannelSearch:
 
     Args:
         gated: A model with gates. The stages train it in place.
-        folder: Gets backups, logs and pictures; `None` (default) keeps nothing.
+        folder: Gets backups, logs and pictures; `None` (default) keeps nothing. The
+            `Run` of a command that the search is a part of is taken, too.
         loss: A Keras loss. Defaults to `None`: the cross-entropy that fits the end of
             the model (softmax, sigmoid, or logits of what the targets are) and labels
             as numbers, one-hot or several per sample, as the data have them.
@@ -96,7 +98,7 @@ class ChannelSearch:
     def __init__(
         self,
         gated: keras.Model,
-        folder: str | os.PathLike | None = None,
+        folder: Run | str | os.PathLike | None = None,
         loss: Any = None,
         metrics: Sequence[Any] = ("accuracy",),
         input_shape: Any = None,
@@ -104,7 +106,8 @@ class ChannelSearch:
     ):
         self.gated = gated
         self.gates = channel_gates(gated)
-        self.folder = None if folder is None else pathlib.Path(folder)
+        self._kept = Run.of(folder, "ChannelSearch")
+        self.folder = self._kept.work
         self._loss, self._metrics, self._seed = loss, list(metrics), seed
         self._input_shape = input_shape
         # A repeated call has to begin alike.
@@ -150,13 +153,13 @@ class ChannelSearch:
                 folder holds the stage with other settings.
         """
         settings = self._settings(epochs, options)
-        stage = self._stage("weights", settings)
-        with self._scope():
-            for gate in self.gates:
-                gate.set_mode("bypass")
-            model = self._search_model(stage_variables(self.gated, "weights"))
-        optimizer = self._optimizer(optimizer, 0.1)
-        return self._run(stage, model, data, epochs, optimizer, options)
+        with self._stage("weights", settings) as stage:
+            with self._scope():
+                for gate in self.gates:
+                    gate.set_mode("bypass")
+                model = self._search_model(stage_variables(self.gated, "weights"))
+            optimizer = self._optimizer(optimizer, 0.1)
+            return self._run(stage, model, data, epochs, optimizer, options)
 
     def learn_architecture(
         self,
@@ -213,14 +216,6 @@ class ChannelSearch:
             "final_beta": final_beta,
         }  # fmt: skip
         self._target = target
-        stage = self._stage("architecture", settings)
-        chosen = stage_variables(self.gated, "architecture", train_dense)
-        with self._scope():
-            for gate in self.gates:
-                gate.s.assign(np.zeros(gate.channels))
-                gate.mask.assign(np.ones(gate.channels))
-                gate.set_mode("soft")
-            model = self._search_model(chosen, penalty, price)
 
         def more_callbacks(start, fresh):
             log = SearchLog(self.gates, self.cost, stage.folder, start)
@@ -231,8 +226,16 @@ class ChannelSearch:
             harden = HardenGates(self.gates, betas, fresh if reset_momentum else ())
             return [harden, *steer, log]
 
-        optimizer = self._optimizer(optimizer, learning_rate)
-        self._run(stage, model, data, epochs, optimizer, options, more_callbacks)
+        with self._stage("architecture", settings) as stage:
+            chosen = stage_variables(self.gated, "architecture", train_dense)
+            with self._scope():
+                for gate in self.gates:
+                    gate.s.assign(np.zeros(gate.channels))
+                    gate.mask.assign(np.ones(gate.channels))
+                    gate.set_mode("soft")
+                model = self._search_model(chosen, penalty, price)
+            optimizer = self._optimizer(optimizer, learning_rate)
+            self._run(stage, model, data, epochs, optimizer, options, more_callbacks)
         return [] if self.log is None else self.log.rows
 
     def derive(  # noqa: D417
@@ -292,9 +295,10 @@ class ChannelSearch:
             )
         kept = {name: len(places) for name, places in self.result.kept.items()}
         settings = {**self._settings(epochs, options), "kept": kept}
-        stage = self._stage("fine_tune", settings)
-        optimizer = self._optimizer(optimizer, 0.1)
-        return self._run(stage, self.result.model, data, epochs, optimizer, options)
+        model = self.result.model
+        with self._stage("fine_tune", settings) as stage:
+            optimizer = self._optimizer(optimizer, 0.1)
+            return self._run(stage, model, data, epochs, optimizer, options)
 
     def fit(  # noqa: D417
         self,
@@ -331,7 +335,7 @@ class ChannelSearch:
         """
         check_lambda(lambda_arch, target_macs)
         check_budget(target_macs, self.cost, round_to)
-        with folder_lock(self.folder):
+        with self._kept.opened():
             if weight_epochs:
                 self.train_weights(data, weight_epochs, weight_optimizer, **options)
             more = {**options, **(architecture or {})}
@@ -365,7 +369,7 @@ class ChannelSearch:
         plot_search(self.log.rows, widths, path, self.gated.name)
 
     def _run(self, stage, model, data, epochs, optimizer, options, more_callbacks=None):
-        with self._scope(), folder_lock(self.folder):
+        with self._scope():
             if data is not None and not is_stream_function(data):
                 data = FitData(data, model)
             loss = self._loss or default_loss(self.gated, data)
@@ -385,9 +389,10 @@ class ChannelSearch:
             settings["class_weight"] = repr(options["class_weight"])
         return settings
 
-    def _stage(self, name, settings):
-        folder = None if self.folder is None else self.folder / name
-        return StageFolder(folder, settings)
+    @contextlib.contextmanager
+    def _stage(self, name, settings) -> Iterator[Stage]:
+        with self._kept.opened() as run:
+            yield run.stage(name, settings)
 
     def _search_model(self, chosen, penalty=None, price=0.0):
         return SearchModel(

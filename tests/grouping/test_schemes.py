@@ -201,8 +201,8 @@ def test_folder_of_other_arguments(tmp_path):
     model.layers[1].kernel.assign(model.layers[1].kernel + 1)
     with pytest.raises(InvalidInputError, match="another model"):
         call(model)
-    (tmp_path / "steps.json").write_text("{")
-    with pytest.raises(InvalidInputError, match="steps.json is damaged"):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InvalidInputError, match="run.json is damaged"):
         call(model)
 
 
@@ -261,7 +261,7 @@ def test_settings_are_json(tmp_path):
     group_and_fine_tune(
         network(), Trainer(), layers=("conv",), global_epochs=0, folder=tmp_path
     )
-    stored = json.loads((tmp_path / "steps.json").read_text())
+    stored = json.loads((tmp_path / "run.json").read_text())["settings"]["grouping"]
     assert stored["layers"] == ["conv"] and stored["scheme"] == "global"
 
 

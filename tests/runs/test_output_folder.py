@@ -1,9 +1,13 @@
 import dataclasses
 import json
 
+import keras
 import pytest
 
-from keras_sda.runs.output_folder import check_output, claim_output
+from keras_sda.runs.epoch_backup import EpochBackup
+from keras_sda.runs.manifest import Manifest
+from keras_sda.runs.output_folder import check_output, claim_output, command_run
+from keras_sda.runs.run import Run
 from keras_sda.training import (
     PruneOptions,
     SearchOptions,
@@ -13,11 +17,16 @@ from keras_sda.training import (
 from keras_sda.utils import InvalidInputError
 
 
+def claim(options, inputs=None):
+    return claim_output(command_run(options), options, inputs)
+
+
 @pytest.fixture
 def run(tmp_path):
     """A folder with a run that was interrupted before its first backup."""
     options = TrainOptions(output=str(tmp_path / "run"), epochs=4, seed=2, strict=True)
-    with claim_output(check_output(options), options):
+    check_output(options)
+    with claim(options):
         pass
     return options
 
@@ -33,6 +42,10 @@ def test_only_runs_are_overwritten(tmp_path):
     (tmp_path / "options.json").write_text('{"mine": 1}')
     with pytest.raises(InvalidInputError, match="other files"):
         check_output(TrainOptions(output=str(tmp_path), overwrite=True))
+    with Run(tmp_path, "ChannelSearch").opened() as other:
+        other.settle("weights", {"epochs": 1})  # a call from Python is no command
+    with pytest.raises(InvalidInputError, match="other files"):
+        check_output(TrainOptions(output=str(tmp_path), overwrite=True))
     assert (tmp_path / "logs" / "mine.txt").is_file()
 
 
@@ -44,7 +57,7 @@ def test_checking_makes_no_folder(tmp_path):
 def test_failure_before_the_first_backup_leaves_nothing(tmp_path):
     for output in (tmp_path / "a" / "b", tmp_path):
         options = TrainOptions(output=str(output))
-        with pytest.raises(ValueError), claim_output(output, options):
+        with pytest.raises(ValueError), claim(options):
             (output / "logs").mkdir()
             raise ValueError
         assert not list(tmp_path.iterdir())
@@ -53,18 +66,19 @@ def test_failure_before_the_first_backup_leaves_nothing(tmp_path):
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
 def test_what_can_be_resumed_is_kept(failure, tmp_path):
     options = TrainOptions(output=str(tmp_path))
-    with pytest.raises(failure), claim_output(tmp_path, options):
+    run = command_run(options)
+    with pytest.raises(failure), claim_output(run, options):
         if failure is ValueError:
-            (tmp_path / "backup").mkdir()
-            (tmp_path / "backup" / "latest.weights.h5").write_bytes(b"x")
+            model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+            run.stage("training").backup.save(model, 1)
         raise failure
-    assert (tmp_path / "options.json").is_file()
+    assert (tmp_path / "run.json").is_file()
 
 
 def test_failed_overwrite_can_be_repeated(run):
     again = dataclasses.replace(run, overwrite=True)
-    folder = check_output(again)
-    with pytest.raises(ValueError), claim_output(folder, again):
+    check_output(again)
+    with pytest.raises(ValueError), claim(again):
         raise ValueError
     check_output(again)
 
@@ -108,15 +122,43 @@ def test_another_command_does_not_resume(run, options_class):
 
 
 def test_options_after_overwrite_and_with_damage(run, tmp_path):
-    with claim_output(tmp_path / "run", dataclasses.replace(run, overwrite=True)):
+    with claim(dataclasses.replace(run, overwrite=True)):
         pass
     assert resumed_options(run.output, {}).overwrite is False
-    stored = tmp_path / "run" / "options.json"
+    stored = tmp_path / "run" / "run.json"
     values = json.loads(stored.read_text())
-    for text in ("{", "[]", json.dumps({**values, "seed": "x"})):
+    values["options"]["seed"] = "x"
+    for text in ("{", "[]", json.dumps(values)):
         stored.write_text(text)
         with pytest.raises(InvalidInputError, match="damaged"):
             resumed_options(run.output, {})
+
+
+def test_overwriting_deletes_what_the_manifest_names(run, tmp_path):
+    folder = tmp_path / "run"
+    for name in ("model.keras", "plan.json", "notes.txt"):
+        (folder / name).write_text("x")
+    manifest = Manifest.read(folder)
+    manifest.finished = True
+    manifest.write(folder)
+    with claim(dataclasses.replace(run, overwrite=True)):
+        assert sorted(path.name for path in folder.iterdir()) == [
+            ".lock", "notes.txt", "plan.json", "run.json"
+        ]  # fmt: skip
+    assert not Manifest.read(folder).finished
+
+
+def test_a_backup_that_was_not_noted_counts(tmp_path):
+    """A kill or a full disk comes between a backup and the manifest."""
+    options = TrainOptions(output=str(tmp_path / "run"))
+    run = command_run(options)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    with pytest.raises(OSError), claim_output(run, options):
+        stage = run.stage("training")
+        stage.note(begun=True)
+        EpochBackup(stage.folder).save(model, 1)
+        raise OSError(28, "full")
+    assert (run.work / "training" / "epoch0001.weights.h5").is_file()
 
 
 @pytest.mark.parametrize("name", ["", "absent"])

@@ -55,7 +55,7 @@ def test_finished_stages_are_not_repeated(searched):
     assert again.result.kept == searched.result.kept
     for one, other in zip(before, again.result.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(InvalidInputError, match="other settings: lambda_arch=0.03"):
+    with pytest.raises(InvalidInputError, match="settings: lambda_arch was 0.03, now"):
         run(searched.folder, lambda_arch=0.01)
 
 

@@ -194,10 +194,9 @@ def test_split_of_earlier_versions(tmp_path):
     (tmp_path / "run").mkdir()
     stored = {"model": "m", "dataset": "d", "command": "train"}
     (tmp_path / "run" / "options.json").write_text(json.dumps(stored))
-    assert read_run(tmp_path / "run")["split"] == "by_name"
-    stored["split"] = "per_class"
-    (tmp_path / "run" / "options.json").write_text(json.dumps(stored))
-    assert read_run(tmp_path / "run")["split"] == "per_class"
+    # Runs that were split so are not gone on with by another rule.
+    with pytest.raises(InvalidInputError, match="earlier version"):
+        read_run(tmp_path / "run")
 
 
 # What load_image_folder of commit cd455f2 chose.

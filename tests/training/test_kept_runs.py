@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -18,9 +17,16 @@ from training.tiny_search_run import search_tiny
 from keras_sda import cli
 from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.pruning import prune
-from keras_sda.runs.output_folder import check_output, claim_output
+from keras_sda.runs.epoch_backup import EpochBackup
+from keras_sda.runs.manifest import Manifest
+from keras_sda.runs.output_folder import check_output, claim_output, command_run
 from keras_sda.runs.run_inputs import run_inputs
-from keras_sda.training import PruneOptions, TrainOptions, prune_classifier
+from keras_sda.training import (
+    PruneOptions,
+    TrainOptions,
+    prune_classifier,
+    resumed_options,
+)
 from keras_sda.training.commands.train_classifier import train_classifier
 from keras_sda.utils import InvalidInputError
 
@@ -56,6 +62,10 @@ def whole(model_file, tmp_path_factory):
 def options_for(model, output, **options):
     chosen = {"params": 0.4, "steps": 3, "importance": "random", **options}
     return PruneOptions(model=str(model), output=str(output), **chosen)
+
+
+def claim(options, inputs=None):
+    return claim_output(command_run(options), options, inputs)
 
 
 def files(folder):
@@ -124,7 +134,7 @@ def test_an_error_after_a_finished_step_keeps_it(
         break_in_step(patch, 2, RuntimeError("memory"))
         with pytest.raises(RuntimeError):
             prune_classifier(options_for(model_file, cut))
-    assert (cut / "backup" / "step1.keras").is_file()
+    assert (cut / "backup" / "step1" / "model.keras").is_file()
     prune_classifier(options_for(model_file, cut, resume=True))
     same_weights(cut, whole)
     assert files(cut).keys() == files(whole).keys()
@@ -135,39 +145,90 @@ def test_an_error_after_a_finished_step_keeps_it(
     assert not (tmp_path / "none").exists()
 
 
-FINISHED = [
-    "backup/latest.weights.h5", "backup/latest.weights.h5.bkp", "backup/step1.keras",
-    "backup/step1.json", "backup/whole.keras", "backup/weights/final.weights.h5",
-    "backup/weights/epoch0001.weights.h5", "backup/training/global/latest.weights.h5",
-    "backup/steps/local_10/model.keras", "backup/steps/global/grouped.keras",
-    "model.keras",
-]  # fmt: skip
-UNFINISHED = [
-    "backup/plan1.json", "backup/.latest-0a1b2c3d.weights.h5", "logs/train/events",
-    "backup/weights/stage.json", "backup/steps/steps.json", ".model-0a1b2c3d.keras",
+FINISHED = {
+    "a backup": lambda stage, model: stage.backup.save(model, 1),
+    "the weights of a stage": lambda stage, model: stage.finish(model),
+    "the model of a step": lambda stage, model: stage.finish_with(model),
+    "the groups of a step": lambda stage, model: stage.keep(model, "grouped"),
+}
+UNFINISHED = (
+    "backup/step1/plan.json", "backup/training/.epoch0001-0a1b2c3d.weights.h5",
+    "logs/train/events", "backup/weights/architecture.csv", ".model-0a1b2c3d.keras",
     "skipped_files.txt",
-]  # fmt: skip
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*FINISHED, *UNFINISHED])
+@pytest.mark.parametrize("name", FINISHED)
 def test_what_counts_as_finished(name, tmp_path):
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
     options = TrainOptions(output=str(tmp_path / "run"))
-    path = tmp_path / "run" / name
-    with pytest.raises(ZeroDivisionError), claim_output(tmp_path / "run", options):
+    run = command_run(options)
+    with pytest.raises(ZeroDivisionError), claim_output(run, options):
+        FINISHED[name](run.stage("first"), model)
+        raise ZeroDivisionError
+    (kept,) = (tmp_path / "run" / "backup" / "first").iterdir()
+    assert kept.name.endswith((".weights.h5", ".keras"))
+    assert not run.manifest.finished and run.has_begun
+    assert Manifest.read(run.folder).stages["first"].has_begun
+    check_output(dataclasses.replace(options, resume=True))
+
+
+@pytest.mark.parametrize("name", UNFINISHED)
+def test_what_counts_as_unfinished(name, tmp_path):
+    options = TrainOptions(output=str(tmp_path / "run"))
+    run = command_run(options)
+    with pytest.raises(ZeroDivisionError), claim_output(run, options):
+        run.stage("first").note(planned=True)
+        path = tmp_path / "run" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
         raise ZeroDivisionError
-    assert path.exists() == (name in FINISHED)
-    assert (tmp_path / "run").exists() == (name in FINISHED)
+    assert not (tmp_path / "run").exists()
+
+
+OLDER = {
+    "a command": ("options.json", '{"model": "a.keras", "dataset": null, "seed": 0}'),
+    "a search": ("weights/stage.json", '{"settings": {}, "finished": true}'),
+    "a stage": ("stage.json", '{"settings": {}, "finished": false}'),
+    "a grouping": ("steps.json", '{"conv_rate": 0.7}'),
+    "fine-tuning": ("latest.weights.h5", "weights"),
+}
+
+
+@pytest.mark.parametrize("kind", OLDER)
+def test_a_run_of_an_older_layout_is_left_alone(kind, tmp_path):
+    """As written before there was a manifest: named, never deleted nor half read."""
+    name, text = OLDER[kind]
+    rest = tmp_path / "backup" / "latest.weights.h5", tmp_path / "history.csv"
+    for path, content in ((tmp_path / name, text), *((path, "x") for path in rest)):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    before = files(tmp_path)
+    output = str(tmp_path)
+    train = TrainOptions(output=output)
+    calls = [
+        lambda: check_output(train),
+        lambda: claim(dataclasses.replace(train, overwrite=True)).__enter__(),
+        lambda: check_output(dataclasses.replace(train, resume=True)),
+        lambda: resumed_options(output, {}),
+        lambda: prune(network(), macs=0.5, folder=tmp_path),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidInputError, match="earlier version") as error:
+            call()
+        text = str(error.value)
+        assert "\n" not in text and name in text and "name another folder" in text
+        assert files(tmp_path) == before
 
 
 def test_a_kill_before_the_first_file_does_not_block(tmp_path):
-    for name in (".lock", ".options-0a1b2c3d.json"):
+    for name in (".lock", ".run-0a1b2c3d.json"):
         (tmp_path / name).write_text("")
     options = TrainOptions(output=str(tmp_path))
-    with claim_output(check_output(options), options):
+    check_output(options)
+    with claim(options):
         pass
-    assert [path.name for path in tmp_path.iterdir()] == ["options.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_only_one_process_at_a_time(tmp_path):
@@ -178,19 +239,22 @@ def test_only_one_process_at_a_time(tmp_path):
     with pytest.raises(InvalidInputError, match=text):
         check_output(options)
     with pytest.raises(InvalidInputError, match=text):
-        claim_output(tmp_path, options).__enter__()
+        claim(options).__enter__()
+    with pytest.raises(InvalidInputError, match=text.replace("output", "folder")):
+        prune(network(), macs=0.5, folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     lock.unlink()
-    with claim_output(tmp_path, options):
+    run = command_run(options)
+    with claim_output(run, options):
         # Both have passed the first check; the second one comes too late.
         with pytest.raises(InvalidInputError, match="this process"):
-            claim_output(tmp_path, options).__enter__()
+            claim(options).__enter__()
     with pytest.raises(InvalidInputError, match="is not empty"):
-        claim_output(tmp_path, options).__enter__()
-    (tmp_path / "metrics.json").write_text("{}")
+        claim(options).__enter__()
+    run.finish()
     again = TrainOptions(output=str(tmp_path), resume=True)
     with pytest.raises(InvalidInputError, match="completed the run"):
-        claim_output(tmp_path, again).__enter__()
+        claim(again).__enter__()
 
 
 def test_replaced_model_is_not_pruned_by_an_old_plan(model_file, monkeypatch, tmp_path):
@@ -205,11 +269,9 @@ def test_replaced_model_is_not_pruned_by_an_old_plan(model_file, monkeypatch, tm
     with pytest.raises(InvalidInputError, match=f"`model` {model} is not what it was"):
         prune_classifier(options_for(model, output, resume=True))
     assert files(output) == before
-    # Runs of earlier versions do not know; the model of then is taken.
+    # The model of then is taken.
     shutil.copy(model_file, model)
-    stored = json.loads((output / "options.json").read_text())
-    assert set(stored.pop("inputs")) == {"model"}
-    (output / "options.json").write_text(json.dumps(stored))
+    assert set(Manifest.read(output).inputs) == {"model"}
     assert prune_classifier(options_for(model, output, resume=True))["params"] > 0
 
 
@@ -251,7 +313,7 @@ def test_replaced_inputs_are_named(command, whole, model_file, tmp_path):
             TrainOptions(**given, **small, resume=True)
         )
     inputs = run_inputs(options, data)
-    with claim_output(pathlib.Path(output), options, inputs):
+    with claim(options, inputs):
         pass
     if command != "dataset":
         with path.open("ab") as file:
@@ -296,8 +358,6 @@ def test_a_full_disk_leaves_no_probe(tmp_path):
 
 def test_incomplete_weights_of_an_epoch_are_not_loaded(tmp_path):
     """A backup without part of the optimizer, as an interrupted HDF5 file has it."""
-    from keras_sda.runs.epoch_backup import EpochBackup
-
     data = np.ones((8, 3), "float32"), np.ones((8, 2), "float32")
 
     def run(epochs, damage=None):
@@ -305,18 +365,17 @@ def test_incomplete_weights_of_an_epoch_are_not_loaded(tmp_path):
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
         model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", run_eagerly=True)
         model.optimizer.build(model.trainable_variables)
-        backup = EpochBackup(tmp_path / "backup", steps_per_epoch=2)
+        backup = EpochBackup(tmp_path / "backup")
         start = backup.restore(model)
         model.fit(*data, batch_size=4, epochs=epochs, initial_epoch=start, verbose=0,
                   shuffle=False, callbacks=[backup])  # fmt: skip
         return start, model.get_weights()
 
-    latest = tmp_path / "backup" / "latest.weights.h5"
     _, uninterrupted = run(3)
     for finished, resumed in ((1, 0), (2, 1)):
         shutil.rmtree(tmp_path / "backup")
         run(finished)
-        with h5py.File(latest, "r+") as file:
+        with h5py.File(EpochBackup(tmp_path / "backup").newest, "r+") as file:
             del file["optimizer/vars/3"]
         start, weights = run(3)
         assert start == resumed
@@ -337,14 +396,3 @@ def test_sigterm_ends_as_ctrl_c_does(capsys, monkeypatch):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("keras-sda: error: terminated") and "--resume" in line
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_a_run_that_scaled_pixels_otherwise_does_not_go_on(tmp_path):
-    """Earlier versions scaled the pixels of EfficientNet twice."""
-    options = TrainOptions(model="EfficientNetB0", output=str(tmp_path))
-    stored = {"command": "train", **dataclasses.asdict(options)}
-    (tmp_path / "options.json").write_text(json.dumps(stored))
-    options = dataclasses.replace(options, resume=True)
-    with pytest.raises(InvalidInputError, match="earlier version.*--overwrite"):
-        train_classifier(options, log=print)
-    assert [path.name for path in tmp_path.iterdir()] == ["options.json"]

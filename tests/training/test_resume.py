@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from training.tiny_training import train_tiny
 
+from keras_sda.runs.epoch_backup import EpochBackup
 from keras_sda.runs.history_file import read_history
 
 PROGRAM = pathlib.Path(__file__).with_name("tiny_training.py")
@@ -43,7 +44,7 @@ def test_killed_run_ends_in_the_same_weights(options, run_python, tmp_path):
     assert result.returncode == -signal.SIGKILL
     assert not (killed / "model.keras").exists()
     # As if the kill had also hit the backup while it was written.
-    latest = killed / "backup" / "latest.weights.h5"
+    latest = EpochBackup(killed / "backup" / "training").newest
     latest.write_bytes(latest.read_bytes()[:-2000])
     train_tiny(killed, **options, resume=True)
 

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import json
 import shutil
-import sys
 
 import keras
 import numpy as np
@@ -13,11 +12,11 @@ from keras import layers
 
 from keras_sda import cli, grouping, pruning, training
 from keras_sda.export import export_saved_model, predict
-from keras_sda.grouping.step_folder import StepFolder
 from keras_sda.runs.history_file import HistoryFile, read_history
+from keras_sda.runs.manifest import Manifest
 from keras_sda.runs.output_folder import read_run
 from keras_sda.runs.read_metrics import read_metrics
-from keras_sda.runs.stage_folder import StageFolder
+from keras_sda.runs.run import Run
 from keras_sda.training import resumed_options
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.files.csv_rows import read_numbers, write_rows
@@ -228,24 +227,28 @@ def test_metrics(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", METRICS)
 def test_resuming_a_finished_run(kind, tmp_path, command):
-    """metrics.json and options.json through the command line."""
+    """metrics.json and run.json through the command line."""
     model = "SDAResNet20" if kind in ("train", "search") else "model.keras"
     target = {"macs": 0.5} if kind == "prune" else {}
     target |= {"target_macs": 0.5} if kind == "search" else {}
     options = OPTIONS[kind](
         model=model, dataset="digits", output=str(tmp_path), **target
     )
-    stored = {"command": kind, **dataclasses.asdict(options)}
-    (tmp_path / "options.json").write_text(json.dumps(stored))
+    Manifest(
+        f"keras-sda {kind}", dataclasses.asdict(options), {"model": "ab"},
+        ["model.keras"], finished=True,
+    ).write(tmp_path)  # fmt: skip
     (tmp_path / "metrics.json").write_text(json.dumps(METRICS[kind]))
-    for name in ("metrics.json", "options.json"):
+    for name in ("metrics.json", "run.json"):
         path = tmp_path / name
         cases = list(json_damages(path.read_text()))
+        # What says that it is finished is not taken away: it would begin again.
+        cases = [case for case in cases if "'finished'" not in case[0]]
         check(path, cases[:16] + cases[16::12], lambda: command(
             kind, "--resume", "--output", tmp_path))  # fmt: skip
     check(
-        tmp_path / "options.json",
-        json_damages(json.dumps(stored)),
+        path,
+        json_damages(path.read_text()),
         lambda: read_run(tmp_path, kind),
         lambda: resumed_options(tmp_path, {}, OPTIONS[kind]),
     )
@@ -292,57 +295,33 @@ def test_logs_of_a_search(tmp_path):
     check(path, csv_damages(path.read_text()), lambda: read_numbers(path, ("gate",)))
 
 
-def test_stages_of_a_search(tmp_path):
+def test_stages_of_a_run(tmp_path):
     settings = {"epochs": 3, "price": 0.5, "stages": ["weights"]}
-    stage = StageFolder(tmp_path, settings)
-    stage._write_note(True)
-    path = tmp_path / "stage.json"
-    check(path, json_damages(path.read_text()), lambda: StageFolder(tmp_path, settings))
+
+    def use():
+        with Run(tmp_path, "test").opened() as run:
+            stage = run.stage("weights", settings)
+            stage.fact("accuracy", float)
+            return stage.is_finished
+
+    with Run(tmp_path, "test").opened() as run:
+        run.stage("weights", settings).note(accuracy=0.5)
+        run.manifest.stages["weights"].finished = True
+        run.save()
+    path = tmp_path / "run.json"
+    check(path, json_damages(path.read_text()), use)
 
 
 def test_weights_of_a_finished_stage(model, tmp_path):
-    stage = StageFolder(tmp_path, {})
+    with Run(tmp_path, "test").opened() as run:
+        stage = run.stage("weights")
     stage.finish(model)
-    path = tmp_path / "final.weights.h5"
+    path = tmp_path / "weights" / "final.weights.h5"
     data = path.read_bytes()
     for content in (b"", b"noise", data[: len(data) // 2]):
         path.write_bytes(content)
         with pytest.raises(InvalidInputError, match="final.weights.h5 cannot be used"):
             stage.load(model)
-
-
-def test_steps_of_a_grouping(tmp_path):
-    settings = {"conv_rate": 0.5, "weights": "abc"}
-    StepFolder(tmp_path, settings)
-    path = tmp_path / "steps.json"
-    check(path, json_damages(path.read_text()), lambda: StepFolder(tmp_path, settings))
-
-
-@pytest.mark.parametrize("kind", ["prune", "group"])
-def test_steps_of_an_interrupted_run(kind, model, tmp_path):
-    """What the backups say of steps that are done."""
-    module = sys.modules[f"keras_sda.training.{kind}_classifier"]
-    if kind == "prune":
-        options = training.PruneOptions(
-            model="a.keras", macs=0.5, output=str(tmp_path), steps=2
-        )
-        run = module._PruneRun(options)
-        run.step, run.steps = 1, []
-        run.backup.mkdir()
-        model.save(run.backup / "step1.keras")
-        path = run.backup / "step1.json"
-        row = {"step": 1, "params": 5, "accuracy": 0.5, "accuracy_pruned": 0.5}
-        path.write_text(json.dumps({**row, "loss": 1.0, "history": [{"epoch": 1}]}))
-        cases = list(json_damages(path.read_text()))
-        check(path, cases[:16] + cases[16::4], lambda: run.finish_step(model))
-        return
-    options = training.GroupOptions(model="a.keras", output=str(tmp_path))
-    run = object.__new__(module._GroupRun)
-    run.backup = tmp_path
-    path = run.measured_path("step1")
-    path.parent.mkdir()
-    path.write_text(json.dumps({"accuracy": 0.5, "loss": 1.0}))
-    check(path, json_damages(path.read_text()), lambda: run.measured("step1"))
 
 
 @pytest.fixture(scope="module")

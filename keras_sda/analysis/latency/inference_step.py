@@ -11,6 +11,7 @@ import numpy as np
 from keras_sda.analysis.latency.timer import stopwatch
 from keras_sda.graph import as_functional, input_specs
 from keras_sda.utils import InvalidInputError
+from keras_sda.version import __version__
 
 
 class InferenceStep:
@@ -94,9 +95,15 @@ def device_name() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a time depends on."""
+    """Versions of what a time or a result depends on; and the name of the backend."""
     backend = keras.backend.backend()
-    found = {"python": platform.python_version(), "keras": keras.__version__}
+    found = {
+        "keras_sda": __version__,
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "backend": backend,
+        "numpy": np.__version__,
+    }
     if backend in sys.modules:
         found[backend] = sys.modules[backend].__version__
     return found

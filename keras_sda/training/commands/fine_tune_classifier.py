@@ -1,5 +1,6 @@
 """Trains a classifier on, with backups after every epoch."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -11,14 +12,15 @@ from keras_sda.data.images.reading_errors import reading_errors
 from keras_sda.data.streams.evaluation_stream import evaluation_stream
 from keras_sda.data.streams.training_stream import steps_per_epoch, training_stream
 from keras_sda.graph import find_head
-from keras_sda.runs.epoch_backup import EpochBackup
 from keras_sda.runs.history_file import HistoryFile
 from keras_sda.runs.part_in_use import PartInUse
+from keras_sda.runs.run import Run
 from keras_sda.runs.space_guard import SpaceGuard
+from keras_sda.runs.stage import Stage
 from keras_sda.training.recipes.coupled_sgd import CoupledSGD
 from keras_sda.training.recipes.make_schedule import make_schedule
 from keras_sda.training.recipes.recipe import Recipe
-from keras_sda.utils import SeedPerEpoch, StopOnNaN, folder_lock
+from keras_sda.utils import SeedPerEpoch, StopOnNaN, model_digest
 
 # A trained network wants a lower rate than the recipe it was trained with.
 _RATE_SHARE = 0.1
@@ -30,7 +32,7 @@ def fine_tune_classifier(
     image_size: int,
     recipe: Recipe,
     epochs: int,
-    folder: str | os.PathLike,
+    folder: Stage | str | os.PathLike,
     batch_size: int | None = None,
     learning_rate: float | None = None,
     seed: int = 0,
@@ -48,8 +50,9 @@ def fine_tune_classifier(
         image_size: Height and width in pixels.
         recipe: Optimizer, augmentation, label smoothing.
         epochs: Passes over the training images.
-        folder: Gets history.csv and the backup of the last epoch. The backup stays;
-            delete it when the weights are saved.
+        folder: Gets history.csv and the backups of the last epochs. They stay; delete
+            the folder when the weights are saved. Or the `Stage` of a `Run` that this
+            is a part of.
         batch_size: Images per step. Defaults to that of the recipe, or all images.
         learning_rate: Highest rate. Defaults to a tenth of that of the recipe.
         seed: Seed of the order of the images and of augmentation. Defaults to 0.
@@ -61,7 +64,8 @@ def fine_tune_classifier(
 
     Raises:
         InvalidInputError: The data cannot be read, what the outputs of the model mean
-            cannot be known, or the training diverged.
+            cannot be known, the folder holds the training of another model or with
+            other arguments, or the training diverged.
 
     Example:
 
@@ -70,7 +74,6 @@ def fine_tune_classifier(
     fine_tune_classifier(small, data, 32, RECIPES["digits"], 3, "runs/small/backup")
     ```
     """
-    folder = pathlib.Path(folder)
     recipe = dataclasses.replace(recipe, schedule="cosine", warmup_epochs=0.0)
     batch_size = batch_size or min(recipe.batch_size, dataset.num_train)
     rate = learning_rate or _RATE_SHARE * recipe.learning_rate
@@ -83,12 +86,15 @@ def fine_tune_classifier(
         decay_exclude=recipe.decay_exclude,
     )
     test = evaluation_stream(dataset, image_size, batch_size)
-    _compile(model, optimizer, activation)
-    model.optimizer.build(model.trainable_variables)
-    with folder_lock(folder):
-        backup = EpochBackup(folder, steps)
-        start = backup.restore(model)
-        history = HistoryFile(folder / "history.csv", start)
+    settings = {
+        "recipe": dataclasses.asdict(recipe), "epochs": epochs, "learning_rate": rate,
+        "batch_size": batch_size, "image_size": image_size, "seed": seed,
+    }  # fmt: skip
+    with _stage(folder, settings, model) as stage:
+        _compile(model, optimizer, activation)
+        model.optimizer.build(model.trainable_variables)
+        start = stage.restore(model)
+        history = HistoryFile(stage.folder / "history.csv", start)
         part = PartInUse()
         hint = (
             f"Try a lower `learning_rate` (it was {rate:g}) in another folder, or with "
@@ -96,11 +102,11 @@ def fine_tune_classifier(
         )
         callbacks = [
             part,
-            SpaceGuard(folder),
+            SpaceGuard(stage.folder),
             StopOnNaN(lambda: hint),
             SeedPerEpoch(seed),
             history,
-            backup,  # last: an epoch counts as done when its row is written
+            *stage.callbacks(),  # last: an epoch counts as done when its row is written
         ]
         stream = training_stream(
             dataset,
@@ -122,6 +128,17 @@ def fine_tune_classifier(
                 callbacks=callbacks,
             )
     return history.rows
+
+
+@contextlib.contextmanager
+def _stage(folder, settings, model):
+    """The stage that was given, or the only one of a run in a folder."""
+    if isinstance(folder, Stage):
+        yield folder
+        return
+    settings["model"] = model_digest(model)
+    with Run(folder, "fine_tune_classifier").opened() as run:
+        yield run.stage("training", settings, pathlib.Path(folder))
 
 
 def measure_accuracy(

@@ -1,8 +1,6 @@
 """Self-groups a classifier, trains it on, packs it and writes everything."""
 
 import dataclasses
-import json
-import pathlib
 import zlib
 from collections.abc import Callable
 
@@ -22,15 +20,14 @@ from keras_sda.grouping import (
 )
 from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.runs.history_file import read_history
-from keras_sda.training.commands.compression_run import CompressionRun
+from keras_sda.training.commands.classifier_run import ClassifierRun
 from keras_sda.training.commands.fine_tune_classifier import fine_tune_classifier
 from keras_sda.training.commands.open_classifier import open_classifier
 from keras_sda.training.options.group_options import GroupOptions
 from keras_sda.training.recipes.recipes import RECIPES, default_recipe
-from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
+from keras_sda.utils import save_model
 from keras_sda.utils.draw_in_run import draw_in_run
 from keras_sda.utils.files.load_model import is_model_file
-from keras_sda.utils.files.read_json import read_json
 
 _WEIGHTS = "weights"
 # As published: twenty local epochs where the last training has ninety.
@@ -49,7 +46,7 @@ def group_classifier(
     on), `packed.keras` (the same function, to deploy), `report.json`, `report.csv`,
     `report.md` (groups and counts), `packing.json`, `packing.csv`, `packing.md` (what
     each layer became), `groups.png`, `metrics.json`, `history.csv` and `curves.png`
-    (all trainings), `options.json` and `labels.txt`.
+    (all trainings), `run.json` and `labels.txt`.
 
     Args:
         options: What to group, how far and where to.
@@ -83,7 +80,7 @@ def group_classifier(
     return _GroupRun(options, log).run()
 
 
-class _GroupRun(CompressionRun):
+class _GroupRun(ClassifierRun):
     """One run: the model, its data and its trainings."""
 
     def prepare(self):
@@ -99,6 +96,7 @@ class _GroupRun(CompressionRun):
         self.epochs = {"weights": 0, "local": 0, "global": 0}
         if dataset is None:
             return
+        self.find_head()
         self.recipe_name = options.recipe or default_recipe(options.dataset, self.size)
         self.recipe = RECIPES[self.recipe_name]
         self.epochs = self.make_epochs()
@@ -139,7 +137,7 @@ class _GroupRun(CompressionRun):
             layers=self.layers,
             exclude=_names(options.exclude),
             seed=options.seed,
-            folder=self.backup / "steps",
+            folder=self.kept,
             after_grouping=self.measure_groups,
         )
         report = result.report
@@ -151,7 +149,7 @@ class _GroupRun(CompressionRun):
             grouped = [x for x in result.steps if x.groups][-1]
             metrics = {
                 "accuracy_before": before["accuracy"],
-                "accuracy_grouped": self.measured(grouped.name)["accuracy"],
+                "accuracy_grouped": self.measured(grouped.name),
                 "accuracy": after["accuracy"],
                 "loss": after["loss"],
                 "recipe": self.recipe_name,
@@ -168,12 +166,11 @@ class _GroupRun(CompressionRun):
             "masked_layers": len(report.layers),
             "epochs": self.epochs,
             "steps": steps,
-            "strategy": self.strategy.description,
         }
         packing, latency = self.pack(result.model)
         draw_in_run(plot_group_sizes, report, self.folder / "groups.png")
         report = dataclasses.replace(report, latency=latency)
-        return self.write(result.model, report, metrics | packing, rows, marks)
+        return self.write_smaller(result.model, report, metrics | packing, rows, marks)
 
     def check_goal(self) -> None:
         """The last rates, where something would be lost before they are tried."""
@@ -194,17 +191,17 @@ class _GroupRun(CompressionRun):
 
     def train_weights(self) -> None:
         """The training of the whole network, or its result."""
-        epochs, saved = self.epochs[_WEIGHTS], self.backup / "whole.keras"
+        epochs, stage = self.epochs[_WEIGHTS], self.kept.stage(_WEIGHTS)
         if not epochs:
             return
-        if not saved.is_file():
+        if not stage.is_finished:
             self.log(f"Training the whole network, epochs: {epochs}.")
             rate = self.recipe.learning_rate
             if is_model_file(self.options.model):
                 rate = self.options.learning_rate  # it was trained before
             self.fit(self.model, epochs, _WEIGHTS, rate)
-            save_model(copy_without_optimizer(self.model), saved)
-        self.model = load_model(saved)
+            stage.finish_with(self.model)
+        self.model = stage.model()
 
     def fine_tune(self, model, epochs, name) -> None:
         """The training of one step."""
@@ -214,24 +211,14 @@ class _GroupRun(CompressionRun):
         self.log(f"Test accuracy, {name}: {last['val_accuracy']:.2%}.")
 
     def fit(self, model, epochs, name, rate) -> None:
-        """`fine_tune_classifier` in a folder of the backup."""
-        folder = self.backup / "training" / name
-        # One backup has to stay: a folder without any counts as one without a run.
-        started = sorted(
-            self.backup.glob("training/*/latest.weights.h5*"),
-            key=lambda path: path.stat().st_mtime,
-        )
-        for path in started:
-            newest = started[-1].parent
-            if path.parent not in (newest, folder):
-                path.unlink()
+        """`fine_tune_classifier` in a stage of the run."""
         fine_tune_classifier(
             model,
             self.dataset,
             self.size,
             self.recipe,
             epochs,
-            folder,
+            self.kept.stage(name),
             batch_size=self.batch_size,
             learning_rate=rate,
             # Every training has an order of its own.
@@ -245,28 +232,13 @@ class _GroupRun(CompressionRun):
         self.log(f"Grouped, {name}{step.dense_rate:.0%}.")
         measured = self.measure(model, "with these groups, not trained on")
         if measured:
-            path = self.measured_path(step.name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as temporary:
-                temporary.write_text(json.dumps(measured))
+            self.kept.stage(step.name).note(accuracy_grouped=measured["accuracy"])
 
-    def measured_path(self, name) -> pathlib.Path:
-        return self.backup / "measured" / f"{name}.json"
-
-    def measured(self, name) -> dict:
-        again = "Start the run again, with `overwrite` (--overwrite)."
-        measured = read_json(
-            self.measured_path(name), dict[str, float], again, "output"
-        )
-        if "accuracy" not in measured:
-            raise InvalidInputError(
-                f"File {self.measured_path(name)} is damaged: it lacks the accuracy. "
-                f"{again}"
-            )
-        return measured
+    def measured(self, name) -> float | None:
+        return self.kept.stage(name).fact("accuracy_grouped", float)
 
     def history(self, name) -> list[dict]:
-        return read_history(self.backup / "training" / name / "history.csv")
+        return read_history(self.kept.work / name / "history.csv")
 
     def training_rows(self, steps) -> tuple[list[dict], dict[int, str], list[dict]]:
         """Rows of history.csv, marks of curves.png, and a row per step."""
@@ -281,8 +253,8 @@ class _GroupRun(CompressionRun):
             if not number:
                 continue
             step = dataclasses.asdict(steps[number - 1])
-            if self.measured_path(name).is_file():
-                step["accuracy_grouped"] = self.measured(name)["accuracy"]
+            if (measured := self.measured(name)) is not None:
+                step["accuracy_grouped"] = measured
             if history:
                 step["accuracy"] = history[-1]["val_accuracy"]
             found.append(step)

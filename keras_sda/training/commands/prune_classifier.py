@@ -1,33 +1,23 @@
 """Prunes a saved classifier, trains it on and writes everything to a folder."""
 
-import json
 from collections.abc import Callable
 
-import keras
 from absl import logging
 
 from keras_sda.data.streams.training_stream import training_stream
 from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning import PruningPlan, make_plan, prune
 from keras_sda.pruning.check_reachable import check_reachable
-from keras_sda.runs.best_weights import copy_without_optimizer
-from keras_sda.training.commands.compression_run import CompressionRun
+from keras_sda.runs.history_file import read_history
+from keras_sda.training.commands.classifier_run import ClassifierRun
 from keras_sda.training.commands.evaluate_classifier import check_classifier
 from keras_sda.training.commands.fine_tune_classifier import fine_tune_classifier
 from keras_sda.training.options.prune_options import PruneOptions
 from keras_sda.training.recipes.recipes import RECIPES, default_recipe
-from keras_sda.utils import InvalidInputError, atomic_write, load_model, save_model
-from keras_sda.utils.files.read_json import read_json
+from keras_sda.utils import load_model
 
 # What is known of a step, where there is a dataset and where it was trained.
-_STEP = {
-    "params": int,
-    "accuracy": float,
-    "accuracy_pruned": float,
-    "loss": float,
-    "history": list[dict[str, float]],
-}
-_BACKUP = ("latest.weights.h5", "latest.weights.h5.bkp", "training_metadata.json")
+_FACTS = {"params": int, "accuracy": float, "accuracy_pruned": float, "loss": float}
 
 
 def prune_classifier(
@@ -41,7 +31,7 @@ def prune_classifier(
 
     The folder `options.output` then holds `model.keras` (the small model, no
     optimizer), `plan.json`, `report.json`, `report.csv`, `report.md`, `report.png`,
-    `metrics.json`, `options.json`, and after fine-tuning `history.csv` and
+    `metrics.json`, `run.json`, and after fine-tuning `history.csv` and
     `curves.png`. `labels.txt` is that beside the model, or of the dataset.
 
     Args:
@@ -71,13 +61,11 @@ def prune_classifier(
     return _PruneRun(options, log).run()
 
 
-class _PruneRun(CompressionRun):
+class _PruneRun(ClassifierRun):
     """One run: the model, its data and what is known so far."""
 
     def prepare(self):
         options = self.options
-        self.step = 0
-        self.steps: list[dict] = []
         self.model = load_model(options.model)
         self.plan = PruningPlan.load(options.plan) if options.plan else None
         if self.dataset is None:
@@ -85,6 +73,7 @@ class _PruneRun(CompressionRun):
         self.size = check_classifier(self.model, options.model, self.dataset)
         self.recipe_name = options.recipe or default_recipe(options.dataset, self.size)
         self.recipe = RECIPES[self.recipe_name]
+        self.find_head()
 
     def check_goal(self) -> None:
         options = self.options
@@ -137,70 +126,59 @@ class _PruneRun(CompressionRun):
             fine_tune_last=True,
             report_latency=options.report_latency,
             planner=self.make_plan,
+            folder=self.kept,
         )
         return self.write_result(result, before)
 
     def make_plan(self, model, **arguments) -> PruningPlan:
-        """Makes the plan of the next step, or reads the one of an interrupted run."""
-        self.step += 1
-        path = self.backup / f"plan{self.step}.json"
-        if path.is_file():
-            return PruningPlan.load(path)
-        # What is left of the training after the step before belongs to that.
-        self.forget_training()
+        """Makes the plan of the next step."""
         plan = self.plan or make_plan(model, **arguments)
-        plan.save(path)
         expected = plan.expected
         if expected:
+            steps = self.kept.manifest.stages.values()
             self.log(
-                f"Step {self.step} of {self.options.steps}: MACs "
-                f"{expected['macs_before']:,} -> {expected['macs']:,}, parameters "
-                f"{expected['params_before']:,} -> {expected['params']:,}."
+                f"Step {1 + sum(step.finished for step in steps)} of "
+                f"{self.options.steps}: MACs {expected['macs_before']:,} -> "
+                f"{expected['macs']:,}, parameters {expected['params_before']:,} -> "
+                f"{expected['params']:,}."
             )
         return plan
 
-    def finish_step(self, model) -> keras.Model:
-        """Trains the model of this step, or loads it where that is done."""
-        done = self.backup / f"step{self.step}.json"
-        saved = self.backup / f"step{self.step}.keras"
-        if done.is_file() and saved.is_file():
-            again = "Start the run again, with `overwrite` (--overwrite)."
-            row = read_json(done, dict, again, "output", _STEP)
-            if row.get("step") != self.step or "history" not in row:
-                raise InvalidInputError(f"File {done} is damaged. {again}")
-            self.steps.append(row)
-            return load_model(saved)
-        row = {"step": self.step, "params": model.count_params()}
-        measured = self.measure(model, f"after pruning, step {self.step}")
+    def finish_step(self, model, name) -> None:
+        """Measures the model of a step and trains it on."""
+        stage, number = self.kept.stage(name), name.removeprefix("step")
+        facts = {"params": model.count_params()}
+        measured = self.measure(model, f"after pruning, step {number}")
         if measured:
-            row["accuracy_pruned"] = row["accuracy"] = measured["accuracy"]
-            row["loss"] = measured["loss"]
-        row["history"] = []
+            facts["accuracy_pruned"] = facts["accuracy"] = measured["accuracy"]
+            facts["loss"] = measured["loss"]
         if self.options.fine_tune_epochs:
-            row["history"] = fine_tune_classifier(
+            history = fine_tune_classifier(
                 model,
                 self.dataset,
                 self.size,
                 self.recipe,
                 self.options.fine_tune_epochs,
-                self.backup,
+                stage,
                 batch_size=self.options.batch_size,
                 learning_rate=self.options.learning_rate,
                 seed=self.options.seed,
                 activation=self.activation,
             )
-            last = row["history"][-1]
-            row |= {"accuracy": last["val_accuracy"], "loss": last["val_loss"]}
+            last = history[-1]
+            facts |= {"accuracy": last["val_accuracy"], "loss": last["val_loss"]}
             self.log(
-                f"Test accuracy after fine-tuning, step {self.step}: "
-                f"{row['accuracy']:.2%}."
+                f"Test accuracy after fine-tuning, step {number}: "
+                f"{facts['accuracy']:.2%}."
             )
-        model = copy_without_optimizer(model)
-        save_model(model, saved)
-        with atomic_write(done) as temporary:
-            temporary.write_text(json.dumps(row))
-        self.steps.append(row)
-        return model
+        stage.note(**facts)
+
+    def step_row(self, number) -> dict:
+        """What is known of a step."""
+        stage = self.kept.stage(f"step{number}")
+        found = {name: stage.fact(name, kind) for name, kind in _FACTS.items()}
+        known = {name: value for name, value in found.items() if value is not None}
+        return {"step": number, **known}
 
     def importance_data(self):
         count = min(self.options.importance_examples, self.dataset.num_train)
@@ -216,27 +194,21 @@ class _PruneRun(CompressionRun):
         )
         return stream.take(-(-count // batch_size))
 
-    def forget_training(self):
-        for name in (*_BACKUP, "history.csv"):
-            (self.backup / name).unlink(missing_ok=True)
-
     def write_result(self, result, before) -> dict:
-        last, metrics = self.steps[-1], {}
+        steps = [self.step_row(n) for n in range(1, self.options.steps + 1)]
+        metrics = {"fine_tune_epochs": self.options.fine_tune_epochs, "steps": steps}
         if before:
             metrics["accuracy_before"] = before["accuracy"]
-            metrics["accuracy_pruned"] = last["accuracy_pruned"]
-            metrics["accuracy"] = last["accuracy"]
-            metrics["loss"] = last["loss"]
+            for name in ("accuracy_pruned", "accuracy", "loss"):
+                metrics[name] = steps[-1].get(name)
             metrics["recipe"] = self.recipe_name
-        metrics["fine_tune_epochs"] = self.options.fine_tune_epochs
-        metrics["steps"] = [
-            {key: value for key, value in row.items() if key != "history"}
-            for row in self.steps
-        ]
         rows = [
-            {"step": step["step"], **row} for step in self.steps
-            for row in step["history"]
-        ]  # fmt: skip
+            {"step": row["step"], **epoch}
+            for row in steps
+            for epoch in read_history(
+                self.kept.work / f"step{row['step']}" / "history.csv"
+            )
+        ]
         rows = [{**row, "epoch": n} for n, row in enumerate(rows, 1)]
         result.plan.save(self.folder / "plan.json")
-        return self.write(result.model, result.report, metrics, rows)
+        return self.write_smaller(result.model, result.report, metrics, rows)

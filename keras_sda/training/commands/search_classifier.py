@@ -17,7 +17,7 @@ from keras_sda.runs.part_in_use import PartInUse
 from keras_sda.runs.space_guard import SpaceGuard
 from keras_sda.search import ChannelSearch, add_channel_gates
 from keras_sda.search.search_options import check_budget
-from keras_sda.training.commands.compression_run import CompressionRun
+from keras_sda.training.commands.classifier_run import ClassifierRun
 from keras_sda.training.commands.open_classifier import open_classifier
 from keras_sda.training.options.search_plan import make_search_plan
 from keras_sda.training.options.search_run_options import SearchOptions
@@ -47,7 +47,7 @@ def search_classifier(
     with another threshold), `report.json`, `report.csv`, `report.md`, `report.png`
     (layers before and after), `search.csv` and `gates.csv` (the course of the
     architecture stage), `search.png`, `metrics.json`, `history.csv` and `curves.png`
-    (all stages), `options.json`, `labels.txt` and `logs/` for TensorBoard.
+    (all stages), `run.json`, `labels.txt` and `logs/` for TensorBoard.
 
     Args:
         options: What to search, how far and where to.
@@ -85,7 +85,7 @@ def accuracy(targets, outputs):
     return keras.metrics.categorical_accuracy(targets, outputs)
 
 
-class _SearchRun(CompressionRun):
+class _SearchRun(ClassifierRun):
     """One run of all stages."""
 
     def prepare(self):
@@ -105,7 +105,7 @@ class _SearchRun(CompressionRun):
         head = self.find_head()
         metrics = ("accuracy",) if head.kind == "softmax" else (accuracy,)
         self.search = ChannelSearch(
-            gated, self.backup, head.loss(), metrics, seed=options.seed
+            gated, self.kept, head.loss(), metrics, seed=options.seed
         )
         check_budget(options.target_macs, self.search.cost)
 
@@ -179,7 +179,7 @@ class _SearchRun(CompressionRun):
             )
 
     def history(self, name) -> pathlib.Path:
-        return self.backup / f"history_{name}.csv"
+        return self.kept.work / name / "history.csv"
 
     def write_result(self, result, accuracies) -> dict:
         search, options = self.search, self.options
@@ -201,7 +201,6 @@ class _SearchRun(CompressionRun):
             "recipe": self.plan.recipe_name,
             "batch_size": self.plan.batch_size,
             "image_size": self.size,
-            "strategy": self.strategy.description,
         }
         names = ("lambda_arch", "target_macs", "regularizer", "residual")
         chosen = {name: getattr(options, name) for name in names}
@@ -215,7 +214,7 @@ class _SearchRun(CompressionRun):
         write_rows(search.log.gate_rows, self.folder / "gates.csv")
         draw_in_run(search.plot, self.folder / "search.png")
         save_model(copy_without_optimizer(search.gated), self.folder / "gated.keras")
-        logs = self.backup / "architecture" / "logs"
+        logs = self.kept.work / "architecture" / "logs"
         if logs.is_dir():
             shutil.copytree(logs, self.folder / "logs", dirs_exist_ok=True)
-        return self.write(result.model, report, metrics, rows, marks)
+        return self.write_smaller(result.model, report, metrics, rows, marks)

@@ -55,6 +55,10 @@ class GroupOptions(DeviceOptions):
     """
 
     command: ClassVar[str] = "group"
+    files: ClassVar[tuple[str, ...]] = (
+        *DeviceOptions.files, "groups.png", "packed.keras", "packing.csv",
+        "packing.json", "packing.md", "report.csv", "report.json", "report.md",
+    )  # fmt: skip
     # They matter after everything has been trained.
     changeable: ClassVar[tuple[str, ...]] = ("form", "latency_batch_size")
 

@@ -56,6 +56,10 @@ class PruneOptions(RunOptions):
     """
 
     command: ClassVar[str] = "prune"
+    files: ClassVar[tuple[str, ...]] = (
+        *RunOptions.files, "plan.json", "report.csv", "report.json", "report.md",
+        "report.png",
+    )  # fmt: skip
 
     macs: float | None = option(
         None, "Multiply-accumulates to keep: a share such as 0.5, or a number."

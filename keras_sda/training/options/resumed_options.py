@@ -53,7 +53,7 @@ def resumed_options(
             f"Unknown option(s) {unknown}. Expected names from: "
             f"{', '.join(sorted(names))}."
         )
-    stored = read_run(pathlib.Path(output), options_class.command)
+    stored = read_run(pathlib.Path(output), options_class.command).options
     kept = {name: value for name, value in stored.items() if name in names}
     kept["overwrite"] = False  # it was done when the run began
     hints = typing.get_type_hints(options_class)
@@ -61,7 +61,7 @@ def resumed_options(
         kept = {name: checked(kept[name], hints[name], name) for name in kept}
     except ValueError as error:
         raise InvalidInputError(
-            f"`resume` (--resume): options.json in {output} is damaged ({error}). "
+            f"`resume` (--resume): run.json in {output} is damaged ({error}). "
             "Start again in another folder."
         ) from error
     return options_class(**{**kept, **given, "output": str(output), "resume": True})

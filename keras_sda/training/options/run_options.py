@@ -52,6 +52,7 @@ class RunOptions:
     Attributes:
         command: Name of the command; a run is resumed by the same one.
         changeable: Options that a resumed run may have other values of.
+        files: Names of what the command writes into `output`.
 
     Raises:
         InvalidInputError: A value is not usable, with the nearest valid name.
@@ -64,6 +65,9 @@ class RunOptions:
 
     command: ClassVar[str] = ""
     changeable: ClassVar[tuple[str, ...]] = ()
+    files: ClassVar[tuple[str, ...]] = (
+        "metrics.json", "model.keras", "labels.txt", "history.csv", "curves.png",
+    )  # fmt: skip
     # Commands that let these be chosen have them as fields: `DeviceOptions`.
     deterministic: ClassVar[bool | None] = None
     strategy: ClassVar[str] = "none"

@@ -55,6 +55,10 @@ class SearchOptions(DeviceOptions):
     """
 
     command: ClassVar[str] = "search"
+    files: ClassVar[tuple[str, ...]] = (
+        *DeviceOptions.files, "gated.keras", "gates.csv", "logs", "report.csv",
+        "report.json", "report.md", "report.png", "search.csv", "search.png",
+    )  # fmt: skip
     # They matter after the gates have been trained, which is the dear part.
     changeable: ClassVar[tuple[str, ...]] = ("max_half_open", "threshold")
 

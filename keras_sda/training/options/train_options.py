@@ -56,6 +56,9 @@ class TrainOptions(DeviceOptions):
     """
 
     command: ClassVar[str] = "train"
+    files: ClassVar[tuple[str, ...]] = (
+        *DeviceOptions.files, "best.weights.h5", "logs", "skipped_files.txt",
+    )  # fmt: skip
 
     model: str = option(
         "SDAResNet20", "Network: a constructor of keras_sda.applications."

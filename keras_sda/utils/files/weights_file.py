@@ -4,7 +4,6 @@ import io
 import os
 import pathlib
 import warnings
-from typing import Any
 
 import keras
 import numpy as np
@@ -45,18 +44,12 @@ class WeightsFile:
     def __init__(self, path: str | os.PathLike):
         self.path = pathlib.Path(path)
 
-    def write(
-        self,
-        model: keras.Model,
-        epoch: int | None = None,
-        previous: str | os.PathLike | None = None,
-    ) -> None:
+    def write(self, model: keras.Model, epoch: int | None = None) -> None:
         """Writes the variables of a model and of its optimizer.
 
         Args:
             model: The model.
             epoch: Number of finished epochs, kept in the file. Defaults to `None`.
-            previous: Name that the file of before gets. Defaults to `None`: it goes.
 
         Raises:
             OSError: The disk is full or cannot be written. The file of before is as it
@@ -65,8 +58,6 @@ class WeightsFile:
         content = _content(model, epoch)
         with atomic_write(self.path) as temporary:
             temporary.write_bytes(content)
-            if previous is not None and self.path.exists():
-                os.replace(self.path, previous)
 
     def problem(self, model: keras.Model | None = None) -> str:
         """Why the file cannot be used, such as after a kill; empty where it can.
@@ -138,20 +129,6 @@ class WeightsFile:
         with h5py.File(self.path, "r") as file:
             epoch = file.attrs.get(_EPOCH)
         return None if epoch is None else int(epoch)
-
-    def variable(self, *places: str) -> Any:
-        """The first of some variables that is there, as an array, or None.
-
-        Args:
-            *places: Names inside the file, such as `"optimizer/vars/0"`.
-        """
-        import h5py
-
-        with h5py.File(self.path, "r") as file:
-            for place in places:
-                if place in file:
-                    return np.asarray(file[place])
-        return None
 
 
 def _content(model, epoch=None) -> bytes:

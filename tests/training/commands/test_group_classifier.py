@@ -21,7 +21,7 @@ from keras_sda.utils import InvalidInputError
 PROGRAM = pathlib.Path(__file__).parents[1] / "tiny_group_run.py"
 FILES = {
     "curves.png", "groups.png", "history.csv", "labels.txt", "metrics.json",
-    "model.keras", "options.json", "packed.keras", "packing.csv", "packing.json",
+    "model.keras", "run.json", "packed.keras", "packing.csv", "packing.json",
     "packing.md", "report.csv", "report.json", "report.md",
 }  # fmt: skip
 MIRRORED = """

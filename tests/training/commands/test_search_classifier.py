@@ -21,7 +21,7 @@ from keras_sda.utils import InvalidInputError
 PROGRAM = pathlib.Path(__file__).parents[1] / "tiny_search_run.py"
 FILES = {
     "curves.png", "gated.keras", "gates.csv", "history.csv", "labels.txt", "logs",
-    "metrics.json", "model.keras", "options.json", "report.csv", "report.json",
+    "metrics.json", "model.keras", "run.json", "report.csv", "report.json",
     "report.md", "report.png", "search.csv", "search.png",
 }  # fmt: skip
 

@@ -10,10 +10,10 @@ from training.tiny_training import train_tiny
 from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.data.images.image_split import ImageSplit
 from keras_sda.data.images.load_tfds import check_stream
+from keras_sda.runs.epoch_backup import EpochBackup
 from keras_sda.runs.history_file import read_history
-from keras_sda.runs.repair_backup import repair_backup
 from keras_sda.training import TrainOptions, evaluate_classifier, train_classifier
-from keras_sda.utils import InvalidInputError
+from keras_sda.utils import InvalidInputError, WeightsFile
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_results(finished):
         "logs",
         "metrics.json",
         "model.keras",
-        "options.json",
+        "run.json",
     ]
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     rows = read_history(folder / "history.csv")
@@ -107,7 +107,7 @@ def test_overwrite_keeps_foreign_files(finished, tmp_path):
 
 def test_resume_where_there_is_no_run(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"x")
-    with pytest.raises(InvalidInputError, match="no options.json.*Leave `resume` out"):
+    with pytest.raises(InvalidInputError, match="no run.json.*Leave `resume` out"):
         train_tiny(tmp_path, resume=True)
 
 
@@ -145,7 +145,7 @@ def test_divergence_later_says_how_to_go_on(tmp_path, monkeypatch, ema):
     weights = words[words.index("--weights") + 1]
     rate = words[words.index("--learning_rate") + 1]
     assert len(read_history(run / "history.csv")) == 1
-    backup = str(run / "backup" / "latest.weights.h5")
+    backup = str(run / "backup" / "training" / "epoch0001.weights.h5")
     assert (weights, rate) == (backup, "0.05")
     metrics = train_tiny(
         tmp_path / "new", weights=weights, learning_rate=float(rate), ema=ema, epochs=1
@@ -204,7 +204,7 @@ def test_damaged_stream_in_fit(tmp_path, shared_data):
 def test_wrong_label_in_a_stream(tmp_path, monkeypatch):
     import tensorflow as tf
 
-    module = sys.modules["keras_sda.training.commands.train_classifier"]
+    module = sys.modules["keras_sda.training.commands.classifier_run"]
     images = np.zeros((64, 32, 32, 3), "uint8")
     labels = np.r_[np.zeros(60), [0, 9, 0, 0]].astype("int64")
     stream = tf.data.Dataset.from_tensor_slices((images, labels))
@@ -252,7 +252,9 @@ except OSError as error:
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert not names & {"model.keras", "metrics.json"}
     assert not [name for name in names if name.startswith(".")]
-    assert repair_backup(tmp_path / "run" / "backup", 8) == 1
+    newest = EpochBackup(tmp_path / "run" / "backup" / "training").newest
+    assert newest.name == "epoch0001.weights.h5"
+    assert WeightsFile(newest).problem() == ""
 
 
 def test_unusable_arguments_leave_no_folder(tmp_path):

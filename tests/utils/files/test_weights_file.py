@@ -139,13 +139,6 @@ def test_other_models_are_errors(file):
     assert file.epoch is None and "of 6 variables" in file.problem(network())
 
 
-def test_the_file_of_before_is_kept(file):
-    previous = file.path.with_name("latest.weights.h5.bkp")
-    file.write(network(scale=2.0), 2, previous=previous)
-    assert (file.epoch, WeightsFile(previous).epoch) == (2, 1)
-    assert names(file.path.parent) == [file.path.name, previous.name]
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_at_many_moments(number, file):
     """Real signals: each comes through, none leaves half a file."""

@@ -1,7 +1,6 @@
-"""What every command that makes a classifier smaller does around its own work."""
+"""What every command that makes a classifier does around its own work."""
 
 import dataclasses
-import json
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +14,16 @@ from keras_sda.data.images.load_image_dataset import load_image_dataset
 from keras_sda.graph import Head, find_head
 from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.runs.history_file import read_history
-from keras_sda.runs.output_folder import check_output, claim_output, read_run
+from keras_sda.runs.output_folder import (
+    check_output,
+    claim_output,
+    command_run,
+    read_run,
+)
 from keras_sda.runs.read_metrics import read_metrics
 from keras_sda.runs.report import Report
 from keras_sda.runs.run_inputs import check_same_inputs, run_inputs
+from keras_sda.runs.run_metrics import RunMetrics
 from keras_sda.runs.space_guard import check_free_space
 from keras_sda.training.commands.draw_curves import draw_curves
 from keras_sda.training.commands.fine_tune_classifier import measure_accuracy
@@ -30,8 +35,8 @@ from keras_sda.utils.draw_in_run import draw_in_run
 from keras_sda.utils.files.csv_rows import write_rows
 
 
-class CompressionRun:
-    """One run from a classifier to a smaller one, in a folder.
+class ClassifierRun:
+    """One run of a command that ends in a classifier, in a folder.
 
     Use it as the base of a command. A subclass writes `prepare`, which makes
     `self.model` and checks whatever can be checked before anything is written, and
@@ -44,18 +49,19 @@ class CompressionRun:
 
     Attributes:
         folder: `options.output`.
-        backup: Folder for what a killed run needs; it goes when the run is complete.
+        kept: The `Run` in it, whose stages hold what a killed run needs; they go when
+            the run is complete.
         strategy: Where the model is built and trained.
         dataset: The images, or None where the options name none.
         model: The model before.
         size: Height and width of the images that it takes.
-        head: What its outputs mean, and those of all that is made from it; None
-            without a dataset.
+        head: What its outputs mean, and those of all that is made from it; None until
+            `find_head` is called.
 
     Example:
 
     ```python
-    class Halve(CompressionRun):
+    class Halve(ClassifierRun):
         def prepare(self):
             self.model = load_model(self.options.model)
             self.size = check_classifier(self.model, self.options.model, self.dataset)
@@ -63,7 +69,8 @@ class CompressionRun:
         def carry_out(self):
             before = self.measure(self.model, "before")
             result = prune(self.model, macs=0.5)
-            return self.write(result.model, result.report, {"before": before})
+            metrics = {"accuracy_before": before["accuracy"]}
+            return self.write_smaller(result.model, result.report, metrics)
 
     metrics = Halve(options).run()
     ```
@@ -74,7 +81,7 @@ class CompressionRun:
     def __init__(self, options: RunOptions, log: Callable[[str], None] = logging.info):
         self.options, self.log = options, log
         self.folder = pathlib.Path(options.output)
-        self.backup = self.folder / "backup"
+        self.kept = command_run(options)
         # What `run` finds; `dataset` and `head` stay None without a dataset.
         self.strategy: Any = None
         self.dataset: Any = None
@@ -93,6 +100,10 @@ class CompressionRun:
         """Does the work and returns what `self.write` returned."""
         raise TypeError(f"{type(self).__name__} must define `carry_out`.")
 
+    def scope(self) -> Any:
+        """Where models are made and trained, as a context."""
+        return self.strategy.scope()
+
     def run(self) -> dict:
         """Everything; returns the contents of metrics.json.
 
@@ -103,10 +114,12 @@ class CompressionRun:
         """
         options, folder = self.options, self.folder
         check_output(options)
-        if options.resume and (folder / "metrics.json").is_file():
+        before = read_run(folder, options.command) if options.resume else None
+        if before is not None and before.finished:
             self.log(f"The run in {folder} is complete; nothing to resume.")
             metrics = read_metrics(folder, options.command)
-            shutil.rmtree(self.backup, ignore_errors=True)  # a kill may have left it
+            # A kill may have left it.
+            shutil.rmtree(self.kept.work, ignore_errors=True)
             return metrics
         # Before the files are read.
         inputs = run_inputs(options)
@@ -122,18 +135,16 @@ class CompressionRun:
                 split=options.split,
             )
         inputs |= run_inputs(None, self.dataset)
-        if options.resume:
+        if before is not None:
             # Before the model is found to be unfit for what it never was meant for.
-            check_same_inputs(read_run(folder), inputs, options, folder)
-        with self.strategy.scope():
+            check_same_inputs(before.inputs, inputs, options, folder)
+        with self.scope():
             keras.utils.set_random_seed(options.seed)
             self.prepare()
-            if self.dataset is not None:
-                self.find_head()
-            if not options.resume:
+            if before is None:
                 self.check_goal()
         check_free_space(folder, self.model)
-        with claim_output(folder, options, inputs), self.strategy.scope():
+        with claim_output(self.kept, options, inputs), self.scope():
             return self.carry_out()
 
     def find_head(self) -> Head:
@@ -168,7 +179,7 @@ class CompressionRun:
         self.log(f"Test accuracy {when}: {result['accuracy']:.2%}.")
         return result
 
-    def write(
+    def write_smaller(
         self,
         model: keras.Model,
         report: Report,
@@ -176,7 +187,7 @@ class CompressionRun:
         rows: Sequence[Mapping] = (),
         marks: Mapping[int, str] | None = None,
     ) -> dict:
-        """Writes the results and removes the backup.
+        """`write` for a model that was made smaller, with the report.
 
         Args:
             model: The small model.
@@ -188,36 +199,62 @@ class CompressionRun:
         Returns:
             The contents of metrics.json.
         """
-        options = self.options
-        metrics = {"model": options.model, "dataset": options.dataset, **metrics}
-        if self.dataset is not None:
-            metrics["num_test"] = self.dataset.num_test
-            metrics["num_train"] = self.dataset.num_train
-        metrics |= {
+        report.save(self.folder)
+        if rows:
+            write_rows(rows, self.folder / "history.csv")
+        counts = {
             "params_before": report.params_before,
             "params": report.params_after,
             "macs_before": report.macs_before,
             "macs": report.macs_after,
             "latency": report.latency,
-            "device": device_name(),
-            "versions": versions(),
-            "options": dataclasses.asdict(options),
         }
-        if rows:
-            write_rows(rows, self.folder / "history.csv")
-            title = f"{options.command} on {options.dataset}"
-            if "accuracy" in metrics:
-                title += f": {metrics['accuracy']:.2%}"
-            history = read_history(self.folder / "history.csv")
+        title = f"{self.options.command} on {self.options.dataset}"
+        return self.write(model, {**metrics, **counts}, title, marks)
+
+    def write(
+        self,
+        model: keras.Model,
+        metrics: Mapping[str, Any],
+        title: str,
+        marks: Mapping[int, str] | None = None,
+    ) -> dict:
+        """Writes the results and ends the run.
+
+        Args:
+            model: The resulting model.
+            metrics: Entries of `RunMetrics` that the command itself knows.
+            title: For curves.png, where there is a history.csv; the accuracy is added.
+            marks: For curves.png, see `draw_curves`. Defaults to none.
+
+        Returns:
+            The contents of metrics.json.
+        """
+        options, data = self.options, self.dataset
+        found = RunMetrics(
+            command=options.command,
+            model=options.model,
+            dataset=options.dataset,
+            num_train=data and data.num_train,
+            num_test=data and data.num_test,
+            strategy=self.strategy.description,
+            device=device_name(),
+            versions=versions(),
+            seed=options.seed,
+            options=dataclasses.asdict(options),
+            **metrics,
+        )
+        history = read_history(self.folder / "history.csv")
+        if history:
+            if found.accuracy is not None:
+                title = f"{title}: {found.accuracy:.2%}"
             path = self.folder / "curves.png"
             draw_in_run(draw_curves, history, path, title, marks)
-        report.save(self.folder)
         self._write_labels()
         save_model(copy_without_optimizer(model), self.folder / "model.keras")
-        with atomic_write(self.folder / "metrics.json") as temporary:
-            temporary.write_text(json.dumps(metrics, indent=2) + "\n")
-        shutil.rmtree(self.backup, ignore_errors=True)
-        return metrics
+        found.write(self.folder)
+        self.kept.finish()
+        return found.to_dict()
 
     def _write_labels(self):
         """Those beside the model, else those of the dataset."""
