@@ -196,9 +196,10 @@ class Experiment:
         kind = keras.losses.CategoricalCrossentropy
         if self.images.in_memory:
             kind = keras.losses.SparseCategoricalCrossentropy
-        with Run(folder, "self_group.py").opened() as run:
+        run = Run(folder, "self_group.py")
+        with run.open_stage("training", settings) as kept:
             train_stage(
-                run.stage("training", settings),
+                kept,
                 model,
                 data,
                 stage.epochs,

@@ -281,7 +281,8 @@ class Killer(module.SeedPerEpoch):
         check=False,
     )
     assert result.returncode == -9
-    assert (tmp_path / "killed" / "backup" / "latest.weights.h5").exists()
+    (kept,) = (tmp_path / "killed" / "backup" / "step1").glob("*.weights.h5")
+    assert kept.name == "epoch0001.weights.h5"
     assert "is not empty" in fails(capsys, *arguments, killed)
     again = ["prune", "--resume", "--output", killed]
     assert cli.main(again) == 0
@@ -375,7 +376,7 @@ def test_interruption_says_how_to_go_on(capsys, monkeypatch):
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_evaluate", interrupted)
+    monkeypatch.setattr(sys.modules["keras_sda.cli.main"], "_evaluate", interrupted)
     assert cli.main(["evaluate", "model.keras"]) == 130
     assert "--resume" in capsys.readouterr().err
 
@@ -384,7 +385,7 @@ def test_full_disk_is_one_line(capsys, monkeypatch):
     def full(options):
         raise OSError(28, "No space left on device", "runs/x/model.keras")
 
-    monkeypatch.setattr(cli, "_evaluate", full)
+    monkeypatch.setattr(sys.modules["keras_sda.cli.main"], "_evaluate", full)
     assert "No space left" in fails(capsys, "evaluate", "model.keras")
 
 

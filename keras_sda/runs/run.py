@@ -168,6 +168,23 @@ class Run:
             self.save()
         return Stage(self, name, self._folders.get(name))
 
+    @contextlib.contextmanager
+    def open_stage(
+        self,
+        name: str,
+        settings: Mapping[str, Any] | None = None,
+        folder: pathlib.Path | None = None,
+    ) -> Iterator[Stage]:
+        """`opened` for one `stage` alone.
+
+        Args:
+            name: See `stage`.
+            settings: See `stage`.
+            folder: See `stage`.
+        """
+        with self.opened():
+            yield self.stage(name, settings, folder)
+
     def finish(self) -> None:
         """Notes that everything is done, and deletes the sub-folder of the stages."""
         self.manifest.finished = True

@@ -33,8 +33,8 @@ class Stage:
     Example:
 
     ```python
-    with Run("runs/search", "ChannelSearch").opened() as run:
-        stage = run.stage("weights", {"epochs": 30})
+    run = Run("runs/search", "ChannelSearch")
+    with run.open_stage("weights", {"epochs": 30}) as stage:
         start = stage.restore(model)
         model.fit(data, initial_epoch=start, epochs=30, callbacks=stage.callbacks())
         stage.finish(model)

@@ -51,8 +51,7 @@ def train_stage(
     Example:
 
     ```python
-    with Run("runs/mine", "training").opened() as run:
-        stage = run.stage("first", {"epochs": 3})
+    with Run("runs/mine", "training").open_stage("first", {"epochs": 3}) as stage:
         train_stage(stage, model, (x, y), 3, "sgd", "mse", [])
     ```
     """

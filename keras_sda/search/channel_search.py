@@ -1,8 +1,7 @@
 """The search for widths: weights, gates, smaller network, fine-tuning."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,7 +10,6 @@ import numpy as np
 from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.graph import model_scope
 from keras_sda.runs.run import Run
-from keras_sda.runs.stage import Stage
 from keras_sda.runs.train_stage import train_stage
 from keras_sda.search.gates.add_channel_gates import channel_gates
 from keras_sda.search.gates.gate_cost import GateCost
@@ -153,7 +151,7 @@ class ChannelSearch:
                 folder holds the stage with other settings.
         """
         settings = self._settings(epochs, options)
-        with self._stage("weights", settings) as stage:
+        with self._kept.open_stage("weights", settings) as stage:
             with self._scope():
                 for gate in self.gates:
                     gate.set_mode("bypass")
@@ -226,7 +224,7 @@ class ChannelSearch:
             harden = HardenGates(self.gates, betas, fresh if reset_momentum else ())
             return [harden, *steer, log]
 
-        with self._stage("architecture", settings) as stage:
+        with self._kept.open_stage("architecture", settings) as stage:
             chosen = stage_variables(self.gated, "architecture", train_dense)
             with self._scope():
                 for gate in self.gates:
@@ -296,7 +294,7 @@ class ChannelSearch:
         kept = {name: len(places) for name, places in self.result.kept.items()}
         settings = {**self._settings(epochs, options), "kept": kept}
         model = self.result.model
-        with self._stage("fine_tune", settings) as stage:
+        with self._kept.open_stage("fine_tune", settings) as stage:
             optimizer = self._optimizer(optimizer, 0.1)
             return self._run(stage, model, data, epochs, optimizer, options)
 
@@ -388,11 +386,6 @@ class ChannelSearch:
         if options.get("class_weight"):  # as text, because keys in JSON are text
             settings["class_weight"] = repr(options["class_weight"])
         return settings
-
-    @contextlib.contextmanager
-    def _stage(self, name, settings) -> Iterator[Stage]:
-        with self._kept.opened() as run:
-            yield run.stage(name, settings)
 
     def _search_model(self, chosen, penalty=None, price=0.0):
         return SearchModel(

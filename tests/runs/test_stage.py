@@ -158,8 +158,7 @@ def test_finished_stage_of_a_model_that_was_measured_meanwhile(tmp_path):
     def stage_of(model):
         schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
         optimizer = keras.optimizers.SGD(schedule, 0.9)
-        with Run(tmp_path, "test").opened() as run:
-            stage = run.stage("stage", {"epochs": 1})
+        with Run(tmp_path, "test").open_stage("stage", {"epochs": 1}) as stage:
             train_stage(stage, model, data, 1, optimizer, "mse", [], verbose=0)
         return model
 

@@ -390,7 +390,7 @@ def test_sigterm_ends_as_ctrl_c_does(capsys, monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("not reached")
 
-    monkeypatch.setattr(cli, "_evaluate", killed)
+    monkeypatch.setattr(sys.modules["keras_sda.cli.main"], "_evaluate", killed)
     before = signal.getsignal(signal.SIGTERM)
     assert cli.main(["evaluate", "model.keras"]) == 143
     (line,) = capsys.readouterr().err.splitlines()

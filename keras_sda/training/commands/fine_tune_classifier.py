@@ -137,8 +137,9 @@ def _stage(folder, settings, model):
         yield folder
         return
     settings["model"] = model_digest(model)
-    with Run(folder, "fine_tune_classifier").opened() as run:
-        yield run.stage("training", settings, pathlib.Path(folder))
+    run = Run(folder, "fine_tune_classifier")
+    with run.open_stage("training", settings, pathlib.Path(folder)) as stage:
+        yield stage
 
 
 def measure_accuracy(
