@@ -124,7 +124,7 @@ def claim_output(
                 inputs=dict(inputs or {}),
                 files=["backup", *options.files],
             )
-            if options.resume:
+            if options.resume and before is not None:
                 if before.finished:
                     raise InvalidInputError(
                         f"`resume` (--resume): another process has completed the run "

@@ -50,8 +50,10 @@ class Run:
         work: str = "",
         argument: str = "folder",
     ):
-        self.folder = None if folder is None else pathlib.Path(folder)
-        self.work = None if folder is None else self.folder / work
+        # Paths, or None where nothing is kept.
+        path = None if folder is None else pathlib.Path(folder)
+        self.folder: Any = path
+        self.work: Any = path and path / work
         self.command, self.argument = command, argument
         self.manifest = Manifest(command)
         self._depth = 0
@@ -114,7 +116,9 @@ class Run:
         if self.folder is not None:
             self.manifest.write(self.folder)
 
-    def settle(self, name: str, settings: Mapping[str, Any], stage: bool = False):
+    def settle(
+        self, name: str, settings: Mapping[str, Any], stage: bool = False
+    ) -> None:
         """Compares settings with those that what is finished was made with.
 
         As long as nothing is finished, they may change.

@@ -42,7 +42,8 @@ class Stage:
     """
 
     def __init__(self, run, name: str, folder: pathlib.Path | None):
-        self._run, self.name, self.folder = run, name, folder
+        self._run, self.name = run, name
+        self.folder: Any = folder  # a path, or None where nothing is kept
         if folder is not None:
             for path in folder.glob(".*"):
                 if is_temporary(path):
