@@ -12,6 +12,7 @@ import tomllib
 import keras
 import numpy as np
 import pytest
+from test_package import FLOORS
 
 from keras_sda import applications, cli
 
@@ -100,6 +101,16 @@ def public_names():
     doors = sorted((ROOT / "keras_sda").glob("*/__init__.py"))
     rooms = [importlib.import_module(f"keras_sda.{x.parent.name}") for x in doors]
     return {room.__name__.split(".")[1]: set(room.__all__) for room in rooms}
+
+
+def test_architecture_shows_every_room_on_its_floor():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    picture = next(x["text"] for x in BLOCK.finditer(text) if x["language"] == "text")
+    shown = {}
+    for line in picture.splitlines():
+        floor, rooms = line.split(maxsplit=1)
+        shown |= {room.split()[0]: int(floor) for room in rooms.split("|")}
+    assert shown == {room: floor for room, floor in FLOORS.items() if room != "version"}
 
 
 def test_few_blocks_are_not_run():
