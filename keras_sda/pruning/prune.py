@@ -25,7 +25,6 @@ from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.pruning_report import PruningReport
 from keras_sda.runs.run import Run
-from keras_sda.runs.run_inputs import data_digest
 from keras_sda.utils import InvalidInputError, model_digest
 
 _PLAN = "plan.json"
@@ -121,7 +120,8 @@ def prune(
         input_shape: Shape of one image, where the model leaves it open. Defaults to
             what the model was built for.
         folder: Where finished steps are kept, or the `Run` that they are a part of.
-            Defaults to `None`: nothing is saved.
+            Defaults to `None`: nothing is saved. What is finished binds: `data` count
+            with every number of arrays, and with shapes and length of streams.
 
     Returns:
         A `PruningResult` with `model`, `plan`, `plans` and `report`.
@@ -169,7 +169,7 @@ def prune(
         if run.folder is not None:
             run.settle("pruning", {
                 **targets, **options, "steps": steps, "fine_tune_last": fine_tune_last,
-                "input_shape": input_shape, "data": data_digest(data),
+                "input_shape": input_shape,
                 "loss": loss if data is None else options["loss"],
                 "model": model_digest(model),
             })  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_sda.runs.epoch_backup import EpochBackup
 from keras_sda.runs.manifest import Manifest, StageEntry
+from keras_sda.runs.run_inputs import data_digest
 from keras_sda.runs.stage import Stage
 from keras_sda.utils import InvalidInputError, folder_lock
 
@@ -126,13 +127,17 @@ class Run:
         Args:
             name: Name of the call or the stage.
             settings: What the result depends on, as JSON can hold it; `"model"` is a
-                digest of the model that was given, `"data"` one of the data.
+                digest of the model that was given, `"data"` the data themselves.
             stage: Whether they are those of the stage of that name alone. Defaults to
                 `False`: what any stage has finished depends on them.
 
         Raises:
             InvalidInputError: They are others.
         """
+        if self.folder is None:
+            return
+        if "data" in settings:
+            settings = {**settings, "data": data_digest(settings["data"])}
         settings = json.loads(json.dumps(settings, default=_describe))
         stored = self.manifest.settings.get(name)
         if stored == settings:

@@ -132,7 +132,10 @@ def data_digest(data: Any) -> str | None:
         digest.update(f"{data.element_spec} {int(data.cardinality())}".encode())
     elif isinstance(data, (tuple, list, Mapping)) or hasattr(data, "shape"):
         for leaf in leaves(data):
-            array = to_array(leaf)
+            try:
+                array = to_array(leaf)
+            except (TypeError, ValueError):  # whoever reads it says what is wrong
+                array = np.frombuffer(type(leaf).__name__.encode(), "uint8")
             digest.update(f"{array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array))
     else:

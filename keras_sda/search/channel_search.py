@@ -150,7 +150,7 @@ class ChannelSearch:
             InvalidInputError: An argument is wrong, the training diverged, or the
                 folder holds the stage with other settings.
         """
-        settings = self._settings(epochs, options)
+        settings = self._settings(data, epochs, options)
         with self._kept.open_stage("weights", settings) as stage:
             with self._scope():
                 for gate in self.gates:
@@ -208,7 +208,7 @@ class ChannelSearch:
         target = check_budget(target_macs, self.cost)
         penalty = gate_penalty(self.gates, self.cost, regularizer)
         settings = {
-            **self._settings(epochs, options), "lambda_arch": price,
+            **self._settings(data, epochs, options), "lambda_arch": price,
             "target_macs": target, "regularizer": regularizer,
             "train_dense": train_dense, "reset_momentum": reset_momentum,
             "final_beta": final_beta,
@@ -292,7 +292,7 @@ class ChannelSearch:
                 "after `learn_architecture(...)`."
             )
         kept = {name: len(places) for name, places in self.result.kept.items()}
-        settings = {**self._settings(epochs, options), "kept": kept}
+        settings = {**self._settings(data, epochs, options), "kept": kept}
         model = self.result.model
         with self._kept.open_stage("fine_tune", settings) as stage:
             optimizer = self._optimizer(optimizer, 0.1)
@@ -380,9 +380,9 @@ class ChannelSearch:
         with self._scope():
             return optimizer or momentum_sgd(rate)
 
-    def _settings(self, epochs, options):
+    def _settings(self, data, epochs, options):
         size = options.get("batch_size", 32)
-        settings = {"epochs": epochs, "batch_size": size, **self._start}
+        settings = {"epochs": epochs, "batch_size": size, "data": data, **self._start}
         if options.get("class_weight"):  # as text, because keys in JSON are text
             settings["class_weight"] = repr(options["class_weight"])
         return settings

@@ -31,7 +31,7 @@ def forbidden(model):
     raise AssertionError("a finished step was trained again")
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("step", [1, 3])
 def test_an_interrupted_call_goes_on(step, whole, tmp_path):
     calls = []
 

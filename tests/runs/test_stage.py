@@ -127,13 +127,14 @@ def eager():
     tf.config.run_functions_eagerly(False)
 
 
-def search_in(folder, change=0.0):
+def search_in(folder, change=0.0, add=0.0):
     model = tiny_network()
     model.get_layer("conv2").kernel.assign_add(
         np.full(model.get_layer("conv2").kernel.shape, change)
     )
     search = ChannelSearch(add_channel_gates(model), folder)
-    data = tuple(part[:8] for part in tiny_data())
+    images, labels = (part[:8] for part in tiny_data())
+    data = images + add, labels
     return search.train_weights(data, 1, batch_size=8, verbose=0)
 
 
@@ -142,6 +143,8 @@ def test_another_starting_model_is_refused(eager, tmp_path):
     assert search_in(tmp_path) == []
     with pytest.raises(InvalidInputError, match="another starting model"):
         search_in(tmp_path, change=1.0)
+    with pytest.raises(InvalidInputError, match="other data"):
+        search_in(tmp_path, add=1.0)
 
 
 def test_a_folder_in_use(eager, tmp_path):
