@@ -6,7 +6,7 @@ import functools
 import keras
 
 from keras_sda.graph import GraphNode, ModelGraph, expand_known_blocks
-from keras_sda.layers import GroupedConv2D, SelectiveDepthAttention
+from keras_sda.layers import SelectiveDepthAttention
 from keras_sda.utils import InvalidInputError
 
 # What may lie between the sum of one block and the shortcut of the next.
@@ -28,7 +28,6 @@ _CONVOLUTIONS = (
     keras.layers.Conv2D,
     keras.layers.DepthwiseConv2D,
     keras.layers.SeparableConv2D,
-    GroupedConv2D,
 )
 _POOLING = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 

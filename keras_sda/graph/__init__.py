@@ -18,7 +18,7 @@ from keras_sda.graph.edit.remove_channels import remove_channels
 from keras_sda.graph.edit.swapped_biases import swapped_bias_note, swaps_bias
 from keras_sda.graph.model.as_functional import as_functional
 from keras_sda.graph.model.check_own_variables import check_own_variables
-from keras_sda.graph.model.convolutions import CONVOLUTIONS
+from keras_sda.graph.model.convolutions import CONVOLUTIONS, is_convolution
 from keras_sda.graph.model.find_head import Head, find_head
 from keras_sda.graph.model.input_specs import input_specs
 from keras_sda.graph.model.layer_call import LayerCall
@@ -56,6 +56,7 @@ __all__ = [
     "frozen_note",
     "inner_calls",
     "input_specs",
+    "is_convolution",
     "layer_calls",
     "model_scope",
     "permute_channels",

@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 import keras
 
 from keras_sda.graph import (
-    CONVOLUTIONS,
     ModelGraph,
     as_functional,
+    is_convolution,
     shortcut_convolutions,
     unwrapped,
 )
@@ -185,7 +185,7 @@ def _look_at(layer, tensors):
 
 
 def _has_kernel(layer):
-    if isinstance(layer, CONVOLUTIONS):
+    if is_convolution(layer):
         return True
     if isinstance(layer, keras.layers.PReLU):
         return False

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sda.graph.model.convolutions import CONVOLUTIONS
+from keras_sda.graph.model.convolutions import is_convolution
 from keras_sda.layers import ScaledSigmoidGate
 
 
@@ -42,7 +42,7 @@ def stage_variables(
     for layer in gated._flatten_layers():
         if isinstance(layer, ScaledSigmoidGate):
             gates.update(id(variable) for variable in layer.weights)
-        elif isinstance(layer, CONVOLUTIONS) or _normalises_maps(layer):
+        elif is_convolution(layer) or _normalises_maps(layer):
             frozen.update(id(variable) for variable in layer.weights)
     chosen = []
     for variable in gated.trainable_variables:

@@ -1,12 +1,14 @@
 """Which rule counts the multiply-accumulates of which layer."""
 
-from collections.abc import Callable
+import collections
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 
 from keras_sda.analysis.macs import layer_macs, operation_macs
 from keras_sda.graph import LayerCall, inner_calls
+from keras_sda.graph.rules.channel_rules import own_rule
 from keras_sda.utils import InvalidInputError
 
 Rule = Callable[[LayerCall], int | None]
@@ -98,23 +100,27 @@ _UNKNOWN_OPERATIONS = set(
     VectorizedMap""".split()
 )
 
-_rules: dict[type | str, Rule] = dict.fromkeys(_ZERO_BY_NAME, layer_macs.zero)
-_rules.update(_OPERATIONS)
-_rules.update(
+_STOCK: dict[type | str, Rule] = dict.fromkeys(_ZERO_BY_NAME, layer_macs.zero)
+_STOCK.update(_OPERATIONS)
+_STOCK.update(
     (getattr(keras.layers, name), rule)
     for names, rule in _COUNTED_LAYERS.items()
     for name in names.split()
 )
-_rules.update(
+_STOCK.update(
     (getattr(keras.layers, name), layer_macs.zero) for name in _ZERO_LAYERS.split()
 )
+_rules: dict[type | str, Rule] = {}  # what users have registered
+_all_rules = collections.ChainMap(_rules, _STOCK)
 
 
 def register_macs_rule(layer_type: type | str, rule: Rule | None = None) -> Callable:
     """Tells `profile` how to count the multiply-accumulates of a layer type.
 
-    Use it for a layer class that you cannot change; your own class may define
-    `compute_macs(input_shape, output_shape)` instead, which comes first.
+    Use it for a layer class that you cannot import, or whose count needs the whole
+    call; else `graph.register_rule(layer_class, compute_macs=)` says it with the rest.
+    Your own class may define `compute_macs(input_shape, output_shape)` instead. What is
+    registered for a class comes before that method.
 
     Args:
         layer_type: The class, or its full name as `"package.module.Class"`. It also
@@ -181,20 +187,26 @@ def count_macs(call: LayerCall) -> int | None:
     16
     """
     layer = call.layer
-    if callable(getattr(layer, "compute_macs", None)):
-        return _ask_layer(call)
-    base: Any
-    for base in type(layer).__mro__:
-        name = f"{base.__module__}.{base.__qualname__}"
-        rule = _rules.get(base) or _rules.get(name)
+    cls: Any = type(layer)
+    rule = _find(_rules, cls)
+    if rule is not None:
+        return rule(call)
+    compute_macs = own_rule(layer, "compute_macs")
+    if compute_macs is not None:
+        return _ask(compute_macs, call)
+    for base in cls.__mro__:
+        rule = _find(_all_rules, base)
         if rule is not None:
-            if type(layer).call is base.call:
+            if cls.call is base.call:
                 return rule(call)
             break  # A subclass with a `call` of its own may compute anything.
-    cls = type(layer)
     if cls.__module__ in _ELEMENTWISE_MODULES:
         return None if cls.__name__ in _UNKNOWN_OPERATIONS else 0
     return _count_inside(call) if isinstance(layer, keras.Layer) else None
+
+
+def _find(rules: Mapping[type | str, Rule], cls: type) -> Rule | None:
+    return rules.get(cls) or rules.get(f"{cls.__module__}.{cls.__qualname__}")
 
 
 def _count_inside(call: LayerCall) -> int | None:
@@ -206,11 +218,11 @@ def _count_inside(call: LayerCall) -> int | None:
     return sum(known) if len(known) == len(counts) else None
 
 
-def _ask_layer(call: LayerCall) -> int:
-    """Runs `compute_macs` for one sample of the leading axis, and multiplies."""
+def _ask(compute_macs: Callable, call: LayerCall) -> int:
+    """Runs it for one sample of the leading axis, and multiplies."""
     first = next(iter(call.arguments.values()))
     input_shape = keras.tree.map_structure(lambda x: (1, *x.shape[1:]), first)
     output_shapes = [(1, *shape) for shape in call.output_shapes]
     output_shape = output_shapes[0] if len(output_shapes) == 1 else output_shapes
-    macs = call.layer.compute_macs(input_shape, output_shape)
+    macs = compute_macs(input_shape, output_shape)
     return int(macs) * call.batch_input_shapes[0][0]

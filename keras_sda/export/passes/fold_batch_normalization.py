@@ -11,16 +11,9 @@ from keras_sda.graph import (
     unwrapped,
 )
 from keras_sda.graph.model.consumers import consumers
-from keras_sda.layers.compression.packed_conv2d import PackedConv2D
-from keras_sda.layers.compression.packed_dense import PackedDense
-from keras_sda.layers.convolution.grouped_conv2d import GroupedConv2D
+from keras_sda.graph.rules.channel_rules import own_rule
 
-_CONVOLUTIONS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    GroupedConv2D,
-)
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _TRANSPOSED = (
     keras.layers.Conv1DTranspose,
     keras.layers.Conv2DTranspose,
@@ -29,8 +22,7 @@ _TRANSPOSED = (
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 _DENSE = (keras.layers.Dense,)
-_PACKED = (PackedConv2D, PackedDense)
-_FOLDABLE = _CONVOLUTIONS + _TRANSPOSED + _DEPTHWISE + _SEPARABLE + _DENSE + _PACKED
+_FOLDABLE = _CONVOLUTIONS + _TRANSPOSED + _DEPTHWISE + _SEPARABLE + _DENSE
 
 
 def fold_batch_normalization(model: keras.Model) -> keras.Model:
@@ -39,8 +31,9 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     Use it for a model that is only going to predict: the result computes the same
     numbers (up to float32 rounding) with fewer layers. Folded are
 
-    * convolution (plain, grouped, packed, depthwise, separable, transposed) or Dense,
-      then BatchNormalization over its channels, and
+    * convolution (plain, depthwise, separable, transposed), Dense, or a layer with a
+      method `scaled_weights` (grouped, packed), then BatchNormalization over its
+      channels, and
     * BatchNormalization, then Dense,
 
     where the tensor between has no other reader, both layers are called once, no
@@ -91,7 +84,8 @@ def _fold(model):
         dropped = [
             key for key in config if key.endswith(("_regularizer", "_constraint"))
         ]
-        return {**config, **dict.fromkeys(dropped), "use_bias": True}
+        config = {**config, **dict.fromkeys(dropped)}
+        return {**config, "use_bias": True} if "use_bias" in config else config
 
     def weights_of(layer):
         fold = folds.get(layer.name)
@@ -150,22 +144,19 @@ class _Fold:
         return [*self.others, self.kernel, self.bias]
 
 
-class _PackedFold:
-    """The same for a packed layer, which has a kernel for each group."""
+class _OwnFold:
+    """The same for a layer that knows what its scaled weights are."""
 
-    def __init__(self, layer):
-        self.places = layer.filter_places
-        self.kernels = [_value(kernel, None) for kernel in layer.kernels]
-        self.bias = np.zeros(layer.num_filters) + _value(layer.bias, 0.0)
+    def __init__(self, scaled_weights):
+        self.scaled_weights = scaled_weights
+        self.scale, self.offset = 1.0, 0.0
 
     def multiply_outputs(self, scale, offset):
         """Makes y * scale + offset of every output channel y."""
-        pairs = zip(self.kernels, self.places, strict=True)
-        self.kernels = [kernel * scale[places] for kernel, places in pairs]
-        self.bias = self.bias * scale + offset
+        self.scale, self.offset = self.scale * scale, self.offset * scale + offset
 
     def weights(self):
-        return [*self.kernels, self.bias]
+        return self.scaled_weights(self.scale, self.offset)
 
 
 def _num_kernels(layer):
@@ -187,8 +178,8 @@ def _fold_into_producers(uses, shapes, folds, skip):
         reader = uses.get(use.only_consumer)
         while reader and _is_normalization(reader, use.layer):
             if name not in folds:
-                kind = _PackedFold if isinstance(use.layer, _PACKED) else _Fold
-                folds[name] = kind(use.layer)
+                own = own_rule(use.layer, "scaled_weights")
+                folds[name] = _OwnFold(own) if own else _Fold(use.layer)
             fold = folds[name]
             fold.multiply_outputs(*_scale_and_offset(reader.layer))
             skip.add(reader.layer.name)
@@ -213,8 +204,9 @@ def _fold_into_dense_after(uses, folds, skip):
 
 def _is_foldable(use):
     layer = use.layer
+    is_known = type(layer) in _FOLDABLE  # a subclass may compute something else
     return (
-        type(layer) in _FOLDABLE  # a subclass may compute something else
+        (is_known or own_rule(layer, "scaled_weights") is not None)
         and use.plain
         and not getattr(layer, "lora_enabled", False)
         and not getattr(layer, "quantization_mode", None)
@@ -222,7 +214,7 @@ def _is_foldable(use):
 
 
 def _is_linear(layer):
-    return layer.activation in (None, keras.activations.linear)
+    return getattr(layer, "activation", None) in (None, keras.activations.linear)
 
 
 def _is_normalization(use, neighbour):

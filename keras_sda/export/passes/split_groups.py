@@ -2,14 +2,11 @@
 
 import keras
 
+from keras_sda.export.passes.replace_grouped_convolutions import is_grouped
 from keras_sda.graph import clone_edited, uncompiled, unwrapped
-from keras_sda.layers import (
-    GroupedConv2D,
-    PyramidalConv2D,
-    PyramidSplitAttention2D,
-)
-
-_GROUPED = (GroupedConv2D, PyramidalConv2D, PyramidSplitAttention2D)
+from keras_sda.graph.rules.channel_rules import own_rule
+from keras_sda.layers import GroupedConv2D
+from keras_sda.utils import InvalidInputError
 
 
 def split_groups(model: keras.Model) -> keras.Model:
@@ -17,7 +14,9 @@ def split_groups(model: keras.Model) -> keras.Model:
 
     Use it before an export that has to run where oneDNN is absent or switched off
     (ARM, x86 without AVX-512 VNNI, `TF_ENABLE_ONEDNN_OPTS=0`): the native grouped
-    operation fails there. Where oneDNN is on, the native form is the faster one.
+    operation fails there. Where oneDNN is on, the native form is the faster one. Every
+    layer with a method `portable` is replaced by what that returns, as is one whose
+    class was registered with `graph.register_rule(layer_class, portable=)`.
 
     Args:
         model: A functional or sequential model.
@@ -26,7 +25,8 @@ def split_groups(model: keras.Model) -> keras.Model:
         A functional model with its own copy of the weights and the same outputs.
 
     Raises:
-        InvalidInputError: `model` is not functional or has no input shape.
+        InvalidInputError: `model` is not functional or has no input shape, or what
+            `portable` returns cannot stand for the layer.
 
     Example:
 
@@ -40,11 +40,21 @@ def split_groups(model: keras.Model) -> keras.Model:
     """
 
     def edit(layer, config):
-        if isinstance(layer, _GROUPED):
-            return {**config, "implementation": "split"}
-        return config
+        portable = own_rule(layer, "portable")
+        if portable is None and is_grouped(layer):
+            portable = GroupedConv2D.from_config(config).portable
+        return config if portable is None else _checked(layer, portable())
 
     def copy(model):
         return clone_edited(uncompiled(model), edit, clone_nested=copy)
 
     return copy(unwrapped(model))
+
+
+def _checked(layer, new):
+    if not isinstance(new, keras.layers.Layer) or new.name != layer.name:
+        raise InvalidInputError(
+            f"`portable` of layer {layer.name!r} ({type(layer).__name__}) must return "
+            f"a layer of the same name and weights. Received: {new!r}."
+        )
+    return new

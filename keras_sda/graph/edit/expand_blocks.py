@@ -44,8 +44,7 @@ def expand_blocks(
         model: A functional or built sequential model. It is not changed. Nested models
             are entered.
         packages: Beginnings of the names of modules whose layers are taken apart.
-            Defaults to `None`: all but those of Keras and of this package, and those
-            with a channel rule.
+            Defaults to `None`: all but those of Keras and those with a channel rule.
 
     Returns:
         A functional model with its own weights, not compiled; a copy of `model` where
@@ -179,7 +178,7 @@ def is_block(layer: keras.layers.Layer) -> bool:
     """
     if not isinstance(layer, keras.layers.Layer):
         return False
-    if type(layer).__module__.startswith(("keras.", "keras_sda.layers.")):
+    if type(layer).__module__.startswith("keras."):
         return False
     if find_rule(layer) is not None or _is_graph(layer):
         return False

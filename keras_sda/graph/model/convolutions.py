@@ -1,8 +1,8 @@
 """The layers that count as convolutions."""
 
-import keras
+from typing import Any
 
-from keras_sda.layers import GroupedConv2D, PyramidalConv2D
+import keras
 
 CONVOLUTIONS = (
     keras.layers.Conv1D,
@@ -15,6 +15,25 @@ CONVOLUTIONS = (
     keras.layers.DepthwiseConv2D,
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
-    GroupedConv2D,
-    PyramidalConv2D,
 )
+
+
+def is_convolution(layer: Any) -> bool:
+    """Whether a layer is a convolution: one of Keras, or one that says so.
+
+    Use it to find out where channels of a map are made: channel gates stand behind
+    the normalisation of a convolution. A layer of another class says so by an
+    attribute `is_convolution = True`.
+
+    Args:
+        layer: A layer or operation.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.graph import is_convolution
+    >>> from keras_sda.layers import PyramidalConv2D
+    >>> is_convolution(PyramidalConv2D([4], [3])), is_convolution(keras.layers.Dense(1))
+    (True, False)
+    """
+    return isinstance(layer, CONVOLUTIONS) or getattr(layer, "is_convolution", False)

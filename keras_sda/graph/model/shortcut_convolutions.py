@@ -1,6 +1,6 @@
 """The projections on the shortcuts of residual blocks."""
 
-from keras_sda.graph.model.convolutions import CONVOLUTIONS
+from keras_sda.graph.model.convolutions import is_convolution
 from keras_sda.graph.model.model_graph import ModelGraph
 
 
@@ -49,7 +49,8 @@ def shortcut_convolutions(graph: ModelGraph) -> dict[str, str]:
 
 
 def _is_sum(node):
-    return len(node.inputs) > 1 and type(node.layer).__name__ in ("Add", "AlignedAdd")
+    is_add = type(node.layer).__name__ == "Add" or getattr(node.layer, "is_sum", False)
+    return len(node.inputs) > 1 and is_add
 
 
 def _between(graph, first, last):
@@ -67,5 +68,5 @@ def _longest(graph, path):
     for index in path:
         node = graph.nodes[index]
         before = max((counts.get(source, 0) for source, _ in node.inputs), default=0)
-        counts[index] = before + isinstance(node.layer, CONVOLUTIONS)
+        counts[index] = before + is_convolution(node.layer)
     return counts[path[-1]] if path else 0

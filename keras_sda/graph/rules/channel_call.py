@@ -90,6 +90,40 @@ class ChannelCall:
         self.pin(units, reason)
         return units
 
+    @property
+    def channel_axis(self) -> int:
+        """The channel axis of the first input, by the data format of the layer."""
+        is_first = getattr(self.layer, "data_format", None) == "channels_first"
+        return 1 if is_first else len(self.input_shapes[0]) - 1
+
+    def channels(self, axis: int, units: np.ndarray) -> Channels:
+        """The `Channels` of an output: what a rule returns.
+
+        Args:
+            axis: Their axis, the batch axis included.
+            units: One unit per position of the axis.
+        """
+        return Channels(axis, units)
+
+    def follow_as(self, layer_class: type) -> Channels | list[Channels]:
+        """What the rule of a Keras layer says of this call.
+
+        Use it for a layer that has the weights and the settings of one of Keras and
+        treats channels as that does.
+
+        Args:
+            layer_class: Such as `keras.layers.Conv2D`.
+        """
+        from keras_sda.graph.rules.channel_rules import stock_rule
+
+        return stock_rule(layer_class)(self)
+
+    def pinned_inputs(self, reason: str) -> list[Channels]:
+        """Pins all inputs and hands the channels of the first one on."""
+        for channels in self.inputs:
+            self.pin(channels.units, reason)
+        return [self.inputs[0]]
+
     def pinned_outputs(self, reason: str) -> list[Channels]:
         """Pins all inputs and returns outputs that cannot be changed either."""
         self.gave_up = reason

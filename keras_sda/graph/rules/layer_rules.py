@@ -12,7 +12,6 @@ from keras_sda.graph.rules.tensor_shapes import (
     counts_channels,
 )
 from keras_sda.graph.rules.unit_table import Channels
-from keras_sda.graph.rules.weighted_layer_rules import channel_axis, same_place
 
 
 def unchanged(call: ChannelCall) -> list[Channels]:
@@ -26,7 +25,7 @@ def activation(call: ChannelCall) -> list[Channels]:
     if is_pointwise(call.layer.activation):
         return [call.inputs[0]]
     name = getattr(call.layer.activation, "__name__", str(call.layer.activation))
-    return same_place(call, f"its activation {name!r} may work across channels")
+    return call.pinned_inputs(f"its activation {name!r} may work across channels")
 
 
 def softmax(call: ChannelCall) -> list[Channels]:
@@ -37,13 +36,13 @@ def softmax(call: ChannelCall) -> list[Channels]:
     axes = [axes] if isinstance(axes, int) else list(axes)
     rank = len(call.input_shapes[0])
     if call.inputs[0].axis in [axis % rank for axis in axes]:
-        return same_place(call, "the softmax works across channels")
+        return call.pinned_inputs("the softmax works across channels")
     return [call.inputs[0]]
 
 
 def spatial(call: ChannelCall) -> Channels:
     """Works on positions: every channel on its own."""
-    axis = channel_axis(call.layer, len(call.input_shapes[0]))
+    axis = call.channel_axis
     return Channels(axis, call.units(0, axis))
 
 
@@ -69,8 +68,7 @@ def zero_padding_2d(call: ChannelCall) -> Channels:
 
 def global_pooling(call: ChannelCall) -> Channels:
     """Passes channels on; without `keepdims` they become the only axis."""
-    rank = len(call.input_shapes[0])
-    axis = channel_axis(call.layer, rank)
+    axis = call.channel_axis
     units = call.units(0, axis)
     return Channels(axis if call.layer.keepdims else 1, units)
 
@@ -138,12 +136,12 @@ def rescaling(call: ChannelCall) -> list[Channels]:
 
 def normalization(call: ChannelCall) -> list[Channels]:
     """Pins channels: their mean and variance belong to the data, not to training."""
-    return same_place(call, "it normalises with statistics of the data")
+    return call.pinned_inputs("it normalises with statistics of the data")
 
 
 def unit_normalization(call: ChannelCall) -> list[Channels]:
     """Pins channels: the norm is taken over several of them."""
-    return same_place(call, "it normalises across channels")
+    return call.pinned_inputs("it normalises across channels")
 
 
 def _rules():

@@ -11,7 +11,6 @@ from keras_sda.graph.rules.tensor_shapes import (
     concatenated,
 )
 from keras_sda.graph.rules.unit_table import Channels
-from keras_sda.graph.rules.weighted_layer_rules import same_place
 
 _POINTWISE = (
     "Absolute Abs Arctan Cast Ceil Celu Clip Cos Elu Erf Exp Expm1 Floor Gelu "
@@ -40,7 +39,7 @@ def combining(call: ChannelCall) -> list[Channels]:
 def undefined_at_zero(call: ChannelCall) -> list[Channels]:
     """Pins channels: closing one, by a zero, would give no finite number."""
     # A masked channel is zero: it would become infinite, and 0 * inf is NaN.
-    return same_place(call, "it is not defined for channels that are zero")
+    return call.pinned_inputs("it is not defined for channels that are zero")
 
 
 def divide(call: ChannelCall) -> list[Channels]:
@@ -71,7 +70,7 @@ def softmax(call: ChannelCall) -> list[Channels]:
     rank = len(call.input_shapes[0])
     axes = range(rank) if axes is None else np.atleast_1d(axes)
     if call.inputs[0].axis in [int(axis) % rank for axis in axes]:
-        return same_place(call, "the softmax works across channels")
+        return call.pinned_inputs("the softmax works across channels")
     return [call.inputs[0]]
 
 

@@ -8,12 +8,6 @@ from keras_sda.graph.rules.pointwise_activations import is_pointwise
 from keras_sda.graph.rules.unit_table import Channels
 
 
-def channel_axis(layer, rank):
-    """The channel axis of a layer with a data format."""
-    first = getattr(layer, "data_format", None) == "channels_first"
-    return 1 if first else rank - 1
-
-
 def check_activation(call: ChannelCall, units: np.ndarray, activation=None) -> None:
     """Pins channels that an activation mixes, as softmax does."""
     activation = activation or getattr(call.layer, "activation", None)
@@ -25,7 +19,7 @@ def check_activation(call: ChannelCall, units: np.ndarray, activation=None) -> N
 def convolution(call: ChannelCall) -> Channels:
     """Reads channels and makes new ones; groups have to keep equal numbers."""
     layer = call.layer
-    axis = channel_axis(layer, len(call.input_shapes[0]))
+    axis = call.channel_axis
     units = call.units(0, axis)
     if getattr(layer, "lora_enabled", False) or layer.kernel is None:
         return call.pinned_outputs("its kernel is not a plain weight (LoRA)")[0]
@@ -59,7 +53,7 @@ def _bias(call, units):
 def depthwise(call: ChannelCall) -> Channels:
     """Passes channels on, each with its own filters, which go with it."""
     layer = call.layer
-    axis = channel_axis(layer, len(call.input_shapes[0]))
+    axis = call.channel_axis
     units = call.units(0, axis)
     made = np.repeat(units, layer.depth_multiplier)
     call.index(layer.kernel, -2, units, WRITES)
@@ -71,7 +65,7 @@ def depthwise(call: ChannelCall) -> Channels:
 def separable(call: ChannelCall) -> Channels:
     """Reads channels, each by filters of its own, and makes new ones."""
     layer = call.layer
-    axis = channel_axis(layer, len(call.input_shapes[0]))
+    axis = call.channel_axis
     units = call.units(0, axis)
     made = call.new_units(layer.filters)
     call.index(layer.depthwise_kernel, -2, units, READS)
@@ -87,7 +81,7 @@ def separable(call: ChannelCall) -> Channels:
 def transposed(call: ChannelCall) -> Channels:
     """Like `convolution`, but its kernel holds the new channels before those read."""
     layer = call.layer
-    axis = channel_axis(layer, len(call.input_shapes[0]))
+    axis = call.channel_axis
     units = call.units(0, axis)
     made = call.new_units(layer.filters)
     call.index(layer.kernel, -1, units, READS)
@@ -196,16 +190,9 @@ def group_normalization(call: ChannelCall) -> list[Channels]:
 
 
 def _across(call):
-    return same_place(
-        call, "it normalises across channels: removing one would change the others"
+    return call.pinned_inputs(
+        "it normalises across channels: removing one would change the others"
     )
-
-
-def same_place(call: ChannelCall, reason: str) -> list[Channels]:
-    """Pins the channels of a layer that hands on a tensor of the same shape."""
-    for channels in call.inputs:
-        call.pin(channels.units, reason)
-    return [call.inputs[0]]
 
 
 def prelu(call: ChannelCall) -> list[Channels]:

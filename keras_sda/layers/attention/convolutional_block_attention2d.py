@@ -118,6 +118,12 @@ class ConvolutionalBlockAttention2D(keras.layers.Layer):
         channel = 4 * self.channels * self.hidden_units
         return channel + 2 * self.kernel_size**2 * positions
 
+    def follow_channels(self, call: Any) -> Any:
+        """Pins channels: spatial attention looks at all of them at once."""
+        return call.pinned_inputs(
+            "its spatial attention takes the mean and the maximum over channels"
+        )
+
     def get_config(self):
         return {
             **super().get_config(),

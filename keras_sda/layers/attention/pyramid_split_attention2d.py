@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_sda.layers.attention.inner_dense import inner_dense
@@ -148,6 +149,25 @@ class PyramidSplitAttention2D(keras.layers.Layer):
             2 * self.branch_filters * squeeze.units for squeeze, _ in self.gates
         )
         return self.pyramid.compute_macs(input_shape, output_shape) + gates
+
+    def follow_channels(self, call: Any) -> Any:
+        """Makes new channels per branch, coupled by the softmax between branches."""
+        made = self.pyramid.follow_levels(call)
+        # The softmax over the branches needs the same channels in all of them.
+        for units in made[1:]:
+            call.couple(made[0], units)
+        for units, (squeeze, excite) in zip(made, self.gates, strict=True):
+            call.index(squeeze.kernel, 0, units, "reads")
+            call.index(excite.kernel, 1, units, "carries")
+            call.index(excite.bias, 0, units, "carries")
+        call.configure("filters", lambda kept: sum(map(kept.count, made)))
+        # The gates keep their hidden units.
+        call.configure("gate_units", lambda kept: self.gates[0][0].units)
+        return call.channels(call.channel_axis, np.concatenate(made[::-1]))
+
+    def portable(self) -> keras.layers.Layer:
+        """The layer with its groups in the form that runs everywhere."""
+        return type(self).from_config({**self.get_config(), "implementation": "split"})
 
     def get_config(self):
         return {

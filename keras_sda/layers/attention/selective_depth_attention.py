@@ -240,6 +240,35 @@ class SelectiveDepthAttention(keras.layers.Layer):
         """Multiply-accumulates of one sample, for `keras_sda.analysis.profile`."""
         return self.channels * self.width * (self.num_blocks + 1)
 
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether a channel that is zero in all blocks is zero behind the layer."""
+        return not np.any(ops.convert_to_numpy(self.activation(ops.zeros((1, 1)))))
+
+    def follow_channels(self, call: Any) -> Any:
+        """Couples the blocks that it weighs: one weight per channel and block."""
+        axis = call.channel_axis
+        units = call.units(0, axis)
+        for position in range(1, len(call.inputs)):
+            call.couple(units, call.units(position, axis))
+        call.index(self.squeeze.kernel, 0, units, "reads")
+        normalization = self.squeeze_bn
+        hidden = call.new_units(self.width)
+        call.index(self.squeeze.kernel, 1, hidden, "writes")
+        call.index(normalization.gamma, 0, hidden, "writes")
+        call.index(normalization.beta, 0, hidden, "writes")
+        call.index(normalization.moving_mean, 0, hidden, "carries")
+        call.index(normalization.moving_variance, 0, hidden, "carries")
+        call.index(self.expand.kernel, 0, hidden, "reads")
+        call.pin(hidden, "the squeezed units of depth attention are few")
+        # Logits of removed channels weigh nothing that is left.
+        logits = np.tile(units, self.num_blocks)
+        call.index(self.expand.kernel, 1, logits, "carries")
+        call.index(self.expand.bias, 0, logits, "carries")
+        # The width must not follow the smaller number of channels.
+        call.configure("min_width", lambda kept: self.width)
+        return call.channels(axis, units)
+
     def get_config(self):
         return {
             **super().get_config(),

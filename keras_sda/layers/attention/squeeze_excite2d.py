@@ -45,6 +45,8 @@ class SqueezeExcite2D(keras.layers.Layer):
     Source: arXiv 1709.01507, section 3; as the trunk of SDA-SENet in arXiv 2209.10327.
     """
 
+    keeps_zeros = True  # the layer multiplies
+
     def __init__(
         self,
         bottleneck_filters: int,
@@ -84,6 +86,20 @@ class SqueezeExcite2D(keras.layers.Layer):
     def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Multiply-accumulates of one sample, for `keras_sda.analysis.profile`."""
         return 2 * self.channels * self.bottleneck_filters
+
+    def follow_channels(self, call: Any) -> Any:
+        """Passes channels on; the bottleneck between them can narrow by itself."""
+        axis = call.channel_axis
+        units = call.units(0, axis)
+        hidden = call.new_units(self.bottleneck_filters)
+        call.index(self.squeeze.kernel, 0, units, "reads")
+        call.index(self.squeeze.kernel, 1, hidden, "writes")
+        call.index(self.squeeze.bias, 0, hidden, "writes")
+        call.index(self.excite.kernel, 0, hidden, "reads")
+        call.index(self.excite.kernel, 1, units, "carries")
+        call.index(self.excite.bias, 0, units, "carries")
+        call.configure("bottleneck_filters", lambda kept: kept.count(hidden))
+        return call.channels(axis, units)
 
     def get_config(self):
         return {

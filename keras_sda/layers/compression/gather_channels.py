@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_sda.layers.compression.scatter_channels import check_places
 from keras_sda.layers.compression.take_channels import take_channels
@@ -42,6 +43,8 @@ class GatherChannels(keras.layers.Layer):
     published masks leave to the reader of a residual sum.
     """
 
+    keeps_zeros = True
+
     def __init__(self, indices: Sequence[int], axis: int | None = None, **kwargs):
         super().__init__(**kwargs)
         self.indices = check_places(indices, repeats=True)
@@ -70,6 +73,20 @@ class GatherChannels(keras.layers.Layer):
     def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """It moves values and computes nothing."""
         return 0
+
+    def follow_channels(self, call: Any) -> Any:
+        """Passes the chosen channels; `indices` then counts those that stay."""
+        axis = self.axis % len(call.input_shapes[0])
+        units = call.units(0, axis)
+        call.same_in_every_call(call.channels(axis, units))
+
+        def indices(kept):
+            new_places = np.cumsum(kept.mask(units)) - 1
+            return [int(new_places[i]) for i in self.indices if kept.mask(units)[i]]
+
+        call.keep_some(units[self.indices])
+        call.configure("indices", indices)
+        return call.channels(axis, units[self.indices])
 
     def get_config(self):
         return {

@@ -124,6 +124,13 @@ class PackedGroups:
         parts = np.split(places, np.cumsum(self.sizes)[:-1])
         return [part for part, own in zip(parts, self.channels, strict=True) if own]
 
+    def scaled_weights(self, scale: np.ndarray, offset: np.ndarray) -> list[np.ndarray]:
+        """Kernels and bias that give y * scale + offset for every output channel y."""
+        pairs = zip(self.kernels, self.filter_places, strict=True)
+        bias = 0.0 if self.bias is None else _double(self.bias)
+        kernels = [_double(kernel) * scale[places] for kernel, places in pairs]
+        return [*kernels, bias * scale + offset]
+
     def reader(self, inputs, axis):
         """Function that returns the channels of a group.
 
@@ -194,3 +201,7 @@ class PackedGroups:
 
 def _is_range(own):
     return own == list(range(own[0], own[0] + len(own)))
+
+
+def _double(variable):
+    return ops.convert_to_numpy(variable).astype("float64")

@@ -56,6 +56,8 @@ class ScaledSigmoidGate(keras.layers.Layer):
     Source: arXiv 2103.02126 (Pattern Recognition 126, 2022), the channel gate.
     """
 
+    keeps_zeros = True
+
     def __init__(
         self, mode: str = "bypass", beta: float = 1.0, axis: int | None = None, **kwargs
     ):
@@ -165,6 +167,14 @@ class ScaledSigmoidGate(keras.layers.Layer):
     def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Gates are not counted: they are gone once their channels are removed."""
         return 0
+
+    def follow_channels(self, call: Any) -> Any:
+        """Passes channels on; gate and mask only weigh them, and go with them."""
+        axis = self.axis % len(call.input_shapes[0])
+        units = call.units(0, axis)
+        call.index(self.s, 0, units, "carries")
+        call.index(self.mask, 0, units, "carries")
+        return call.channels(axis, units)
 
     def get_config(self):
         return {

@@ -47,6 +47,8 @@ class ScatterChannels(keras.layers.Layer):
     to the kept positions of its shortcut.
     """
 
+    keeps_zeros = True
+
     def __init__(
         self, indices: Sequence[int], channels: int, axis: int | None = None, **kwargs
     ):
@@ -92,6 +94,25 @@ class ScatterChannels(keras.layers.Layer):
     def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """It moves values and computes nothing."""
         return 0
+
+    def follow_channels(self, call: Any) -> Any:
+        """Passes channels to their places; empty ones count as new, all zeros."""
+        axis = self.axis % len(call.input_shapes[0])
+        units = call.units(0, axis)
+        # Places that nothing is put into hold zeros, whoever else they are added to.
+        made = np.full(self.channels, -1)
+        made[self.indices] = units
+        made[made < 0] = call.new_units(self.channels - len(units))
+        call.same_in_every_call(call.channels(axis, made))
+
+        def indices(kept):
+            new_places = np.cumsum(kept.mask(made)) - 1
+            return [int(new_places[i]) for i in self.indices if kept.mask(made)[i]]
+
+        call.keep_some(units)
+        call.configure("indices", indices)
+        call.configure("channels", lambda kept: kept.count(made))
+        return call.channels(axis, made)
 
     def get_config(self):
         return {

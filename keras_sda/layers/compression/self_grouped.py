@@ -1,5 +1,7 @@
 """What the two masked layers of self-grouping have in common."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -119,6 +121,20 @@ class SelfGrouped:
                 )
             self.labels.assign(labels.astype("int32"))
         self.mask.assign(mask.astype("float32"))
+
+    def follow_masked(self, call: Any, layer_class: type) -> Any:
+        """Follows channels as a layer of Keras does; mask and labels go with them.
+
+        Args:
+            call: What a channel rule gets.
+            layer_class: The layer of Keras with this kernel.
+        """
+        units = call.units(0, call.channel_axis)
+        outputs = call.follow_as(layer_class)
+        call.index(self.mask, 0, units, "carries")
+        call.index(self.mask, 1, outputs.units, "carries")
+        call.index(self.labels, 0, outputs.units, "carries")
+        return outputs
 
     def enable_lora(self, *args, **kwargs):
         """Refuses: a low-rank addition to the kernel would not be masked."""

@@ -77,3 +77,7 @@ class SelfGroupedDense(SelfGrouped, keras.layers.Dense):
     def compute_macs(self, input_shape: Any, output_shape: Any) -> int:
         """Multiply-accumulates of the dense layer, for `analysis.profile`."""
         return math.prod(output_shape) * input_shape[-1]
+
+    def follow_channels(self, call: Any) -> Any:
+        """Reads channels and makes new ones; the mask has an axis for either."""
+        return self.follow_masked(call, keras.layers.Dense)

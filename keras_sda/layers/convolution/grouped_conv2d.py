@@ -5,6 +5,7 @@ import functools
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_sda.layers.convolution.add_bias import add_bias
@@ -217,6 +218,21 @@ class GroupedConv2D(keras.layers.Conv2D):
         channels = self.kernel.shape[-2]
         return height * width * channels * self.filters * positions[0] * positions[1]
 
+    def follow_channels(self, call: Any) -> Any:
+        """Reads channels and makes new ones; groups have to keep equal numbers."""
+        return call.follow_as(keras.layers.Conv2D)
+
+    def scaled_weights(self, scale: np.ndarray, offset: np.ndarray) -> list[np.ndarray]:
+        """Kernel and bias that give y * scale + offset for every output channel y."""
+        kernel, bias = ops.convert_to_numpy(self.kernel).astype("float64"), 0.0
+        if self.use_bias:
+            bias = ops.convert_to_numpy(self.bias).astype("float64")
+        return [kernel * scale, bias * scale + offset]
+
+    def portable(self) -> keras.layers.Layer:
+        """The layer with one dense convolution per group, which runs everywhere."""
+        return type(self).from_config({**self.get_config(), "implementation": "split"})
+
     def get_config(self):
         return {**super().get_config(), "implementation": self.implementation}
 
@@ -240,7 +256,6 @@ def _native_is_right(backend, dtype, data_format):
 
 def _trial(dtype, data_format):
     """Runs native against split, forward and backward, inside a graph with a bias."""
-    import numpy as np
     import tensorflow as tf
 
     generator = np.random.default_rng(0)

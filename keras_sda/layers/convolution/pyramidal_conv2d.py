@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_sda.layers.convolution.grouped_conv2d import GroupedConv2D
@@ -50,6 +51,8 @@ class PyramidalConv2D(keras.layers.Layer):
 
     Source: arXiv 2006.11538, section 3; as the trunk of SDA-PyConv in arXiv 2209.10327.
     """
+
+    is_convolution = True
 
     def __init__(
         self,
@@ -153,6 +156,33 @@ class PyramidalConv2D(keras.layers.Layer):
         return sum(
             level.compute_macs(input_shape, output_shape) for level in self.levels
         )
+
+    def follow_channels(self, call: Any) -> Any:
+        """Reads all channels in every level and makes new ones, level by level."""
+        made = self.follow_levels(call)
+        call.configure("filters", lambda kept: [kept.count(units) for units in made])
+        return call.channels(call.channel_axis, np.concatenate(made))
+
+    def follow_levels(self, call: Any) -> list[np.ndarray]:
+        """Tells a channel rule of the kernels; returns the new units of every level."""
+        units = call.units(0, call.channel_axis)
+        made = []
+        for level in self.levels:
+            new = call.new_units(level.filters)
+            reads = units
+            if level.groups > 1:
+                per_group = units.reshape(level.groups, -1).T
+                call.tie(per_group)
+                call.tie(new.reshape(level.groups, -1).T)
+                reads = per_group[:, 0]
+            call.index(level.kernel, -2, reads, "reads")
+            call.index(level.kernel, -1, new, "writes")
+            made.append(new)
+        return made
+
+    def portable(self) -> keras.layers.Layer:
+        """The layer with its groups in the form that runs everywhere."""
+        return type(self).from_config({**self.get_config(), "implementation": "split"})
 
     def get_config(self):
         return {

@@ -14,7 +14,7 @@ from keras_sda.graph import (
     unfolded,
     unwrapped,
 )
-from keras_sda.graph.model.convolutions import CONVOLUTIONS
+from keras_sda.graph.model.convolutions import is_convolution
 from keras_sda.graph.model.shortcut_convolutions import shortcut_convolutions
 from keras_sda.search.surgery.prepared_model import prepared_model
 from keras_sda.search.surgery.surgery_layers import AlignedAdd
@@ -193,14 +193,14 @@ class _Finder:
             self._note(number, step, "it is a nested model that runs in training mode")
         elif step.record.inside:
             self._note(number, step, step.record.because)
-        elif isinstance(layer, CONVOLUTIONS):
+        elif is_convolution(layer):
             readers = self.nodes.readers[step.node.index]
             layers = [self.nodes.nodes[reader].layer for reader in readers]
             if not any(_is_normalization(reader) for reader in layers):
                 self._note(number, step, "no BatchNormalization follows")
         elif _is_normalization(layer) and step.sources[0] is not None:
             before = self.trace.steps[step.sources[0][0]]
-            if isinstance(before.node.layer, CONVOLUTIONS):
+            if is_convolution(before.node.layer):
                 candidate = _Candidate(number, step, before.name)
                 candidate.reason = self._objection(step, candidate)
                 self.candidates.append(candidate)
@@ -240,7 +240,7 @@ class _Finder:
         """Whether a stem, the first convolution, is a term of sums itself."""
         convolution = self.nodes.nodes[step.node.inputs[0][0]].index
         stem = not any(
-            isinstance(self.nodes.nodes[index].layer, CONVOLUTIONS)
+            is_convolution(self.nodes.nodes[index].layer)
             and self.nodes.depends_on(convolution, index)
             for index in range(convolution)
         )

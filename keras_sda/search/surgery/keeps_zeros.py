@@ -7,15 +7,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_sda.graph.rules.channel_rules import own_rule, zeros_kept
 from keras_sda.graph.rules.pointwise_activations import is_pointwise
-from keras_sda.layers import (
-    GatherChannels,
-    ScaledSigmoidGate,
-    ScatterChannels,
-    SelectiveDepthAttention,
-    SqueezeExcite2D,
-)
-from keras_sda.search.surgery.surgery_layers import FixedGate
 
 _LAYERS = (
     "ActivityRegularization Dropout GaussianDropout Identity SpatialDropout1D "
@@ -43,8 +36,6 @@ _OF_ONE_LAYER = (layers.ReLU, layers.LeakyReLU, layers.ELU)
 @functools.cache
 def _classes():
     found = {getattr(layers, name) for name in _LAYERS.split()}
-    found |= {FixedGate, ScaledSigmoidGate, ScatterChannels, GatherChannels}
-    found |= {SelectiveDepthAttention, SqueezeExcite2D}
     for module, name in (
         ("keras.src.applications.convnext", "StochasticDepth"),
         ("keras.src.applications.convnext", "LayerScale"),
@@ -60,7 +51,8 @@ def _classes():
 def keeps_zeros(node: Any) -> str:
     """Says when a channel is zero behind a layer.
 
-    Use it to find out how far a closed gate reaches.
+    Use it to find out how far a closed gate reaches. What a user has registered comes
+    first, then the attribute `keeps_zeros` of the layer, then what is known of Keras.
 
     Args:
         node: A `keras_sda.graph.GraphNode`.
@@ -81,6 +73,11 @@ def keeps_zeros(node: Any) -> str:
     ['all', '']
     """
     layer = node.layer
+    own = own_rule(layer, "keeps_zeros")
+    if own is not None:
+        own = own() if callable(own) else own
+        kept = zeros_kept(own, f"`keeps_zeros` of layer {layer.name!r}")
+        return "" if kept == "all" and _has_constants(node) else kept
     if isinstance(layer, keras.layers.Layer):
         if type(layer) is layers.Multiply:
             return "any"

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelTrace, ModelGraph
-from keras_sda.graph.model.convolutions import CONVOLUTIONS
+from keras_sda.graph.model.convolutions import is_convolution
 from keras_sda.search.surgery.keeps_zeros import keeps_zeros
 from keras_sda.search.surgery.prepared_model import CallKey, prepared_model
 from keras_sda.search.surgery.surgery_layers import AlignedAdd, FixedGate
@@ -91,6 +91,4 @@ def _is_cut(step, is_gated):
     """Masked layers are: dense ones, and convolutions with a gate of their own."""
     if isinstance(step.node.layer, keras.layers.Dense):
         return True
-    return isinstance(step.node.layer, CONVOLUTIONS) and bool(
-        is_gated[step.outputs[0]].any()
-    )
+    return is_convolution(step.node.layer) and bool(is_gated[step.outputs[0]].any())

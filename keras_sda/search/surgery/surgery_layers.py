@@ -6,7 +6,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sda.graph import ChannelCall, Channels, register_rule
 from keras_sda.graph.rules.tensor_shapes import combined
 from keras_sda.layers import GatherChannels, ScatterChannels
 
@@ -20,6 +19,8 @@ class AlignedAdd(keras.layers.Layer):
         is_layer: Whether it stands for a `keras.layers.Add`, not for `keras.ops.add`.
         **kwargs: `name`, `dtype`.
     """
+
+    is_sum = True
 
     def __init__(self, is_layer: bool = True, **kwargs):
         super().__init__(**kwargs)
@@ -45,48 +46,49 @@ class AlignedAdd(keras.layers.Layer):
             return keras.layers.Add(name=self.name, dtype=self.dtype_policy)(terms)
         return ops.add(*terms)
 
+    def follow_channels(self, call):
+        """Makes new channels, so that each term may lose others than the sum does."""
+        first = call.inputs[0]
+        fits = all(
+            other.axis == first.axis and len(other.units) == len(first.units)
+            for other in call.inputs
+        )
+        if not fits:
+            call.rewrite(lambda kept, layer, args, kwargs: layer.add(args[0]))
+            return combined(call, range(len(call.inputs)))
+        made, inputs = call.new_units(len(first.units)), list(call.inputs)
 
-def aligned_add(call: ChannelCall) -> Channels:
-    """Makes new channels, so that each term may lose others than the sum does."""
-    first = call.inputs[0]
-    fits = all(
-        other.axis == first.axis and len(other.units) == len(first.units)
-        for other in call.inputs
-    )
-    if not fits:
-        call.rewrite(lambda kept, layer, args, kwargs: layer.add(args[0]))
-        return combined(call, range(len(call.inputs)))
-    made, inputs = call.new_units(len(first.units)), list(call.inputs)
+        def rewrite(kept, layer, args, kwargs):
+            wanted = kept.mask(made)
+            places = np.cumsum(wanted) - 1
+            terms = []
+            for number, (channels, tensor) in enumerate(
+                zip(inputs, args[0], strict=True)
+            ):
+                stays = kept.mask(channels.units)
+                used = stays & wanted
+                if not used.any():
+                    continue
+                if used.sum() < stays.sum():
+                    tensor = GatherChannels(
+                        (np.cumsum(stays) - 1)[used],
+                        axis=first.axis,
+                        dtype=layer.dtype_policy,
+                        name=f"{layer.name}_gather{number + 1}",
+                    )(tensor)
+                if used.sum() < wanted.sum():
+                    tensor = ScatterChannels(
+                        places[used],
+                        channels=int(wanted.sum()),
+                        axis=first.axis,
+                        dtype=layer.dtype_policy,
+                        name=f"{layer.name}_scatter{number + 1}",
+                    )(tensor)
+                terms.append(tensor)
+            return layer.add(terms)
 
-    def rewrite(kept, layer, args, kwargs):
-        wanted = kept.mask(made)
-        places = np.cumsum(wanted) - 1
-        terms = []
-        for number, (channels, tensor) in enumerate(zip(inputs, args[0], strict=True)):
-            stays = kept.mask(channels.units)
-            used = stays & wanted
-            if not used.any():
-                continue
-            if used.sum() < stays.sum():
-                tensor = GatherChannels(
-                    (np.cumsum(stays) - 1)[used],
-                    axis=first.axis,
-                    dtype=layer.dtype_policy,
-                    name=f"{layer.name}_gather{number + 1}",
-                )(tensor)
-            if used.sum() < wanted.sum():
-                tensor = ScatterChannels(
-                    places[used],
-                    channels=int(wanted.sum()),
-                    axis=first.axis,
-                    dtype=layer.dtype_policy,
-                    name=f"{layer.name}_scatter{number + 1}",
-                )(tensor)
-            terms.append(tensor)
-        return layer.add(terms)
-
-    call.rewrite(rewrite)
-    return Channels(first.axis, made)
+        call.rewrite(rewrite)
+        return call.channels(first.axis, made)
 
 
 class FixedGate(keras.layers.Layer):
@@ -97,6 +99,8 @@ class FixedGate(keras.layers.Layer):
         axis: Channel axis.
         **kwargs: `name`, `dtype`.
     """
+
+    keeps_zeros = True
 
     def __init__(self, mask: Sequence[bool], axis: int = -1, **kwargs):
         super().__init__(**kwargs)
@@ -115,35 +119,33 @@ class FixedGate(keras.layers.Layer):
     def get_config(self):
         return {**super().get_config(), "mask": self.mask, "axis": self.axis}
 
+    def follow_channels(self, call):
+        """Passes channels on and is gone afterwards: what it closed is removed."""
+        axis = self.axis % len(call.input_shapes[0])
+        call.rewrite(lambda kept, layer, args, kwargs: args[0])
+        return call.channels(axis, call.units(0, axis))
+
 
 class ChannelCut(FixedGate):
     """Hides channels from one reader, as `FixedGate` does from all of them."""
 
+    def follow_channels(self, call):
+        """Makes new channels: one reader may lose what the others still read."""
+        axis = self.axis % len(call.input_shapes[0])
+        units = call.units(0, axis)
+        made = call.new_units(len(units))
 
-def fixed_gate(call: ChannelCall) -> Channels:
-    """Passes channels on and is gone afterwards: what it closed is removed."""
-    axis = call.layer.axis % len(call.input_shapes[0])
-    call.rewrite(lambda kept, layer, args, kwargs: args[0])
-    return Channels(axis, call.units(0, axis))
+        def rewrite(kept, layer, args, kwargs):
+            stays, wanted = kept.mask(units), kept.mask(made)
+            places = (np.cumsum(stays) - 1)[stays & wanted]
+            if len(places) == stays.sum():
+                return args[0]
+            return GatherChannels(
+                places, axis=axis, dtype=layer.dtype_policy, name=layer.name
+            )(args[0])
 
-
-def channel_cut(call: ChannelCall) -> Channels:
-    """Makes new channels: one reader may lose what the others still read."""
-    axis = call.layer.axis % len(call.input_shapes[0])
-    units = call.units(0, axis)
-    made = call.new_units(len(units))
-
-    def rewrite(kept, layer, args, kwargs):
-        stays, wanted = kept.mask(units), kept.mask(made)
-        places = (np.cumsum(stays) - 1)[stays & wanted]
-        if len(places) == stays.sum():
-            return args[0]
-        return GatherChannels(
-            places, axis=axis, dtype=layer.dtype_policy, name=layer.name
-        )(args[0])
-
-    call.rewrite(rewrite)
-    return Channels(axis, made)
+        call.rewrite(rewrite)
+        return call.channels(axis, made)
 
 
 class ChannelOffset(keras.layers.Layer):
@@ -172,25 +174,18 @@ class ChannelOffset(keras.layers.Layer):
     def get_config(self):
         return {**super().get_config(), "offsets": self.offsets, "axis": self.axis}
 
+    def follow_channels(self, call):
+        """Passes channels on; the offsets of those that stay become a `Rescaling`."""
+        rank = len(call.input_shapes[0])
+        axis = self.axis % rank
+        units = call.units(0, axis)
 
-def channel_offset(call: ChannelCall) -> Channels:
-    """Passes channels on; the offsets of those that stay become a `Rescaling`."""
-    rank = len(call.input_shapes[0])
-    axis = call.layer.axis % rank
-    units = call.units(0, axis)
+        def rewrite(kept, layer, args, kwargs):
+            shape = [-1] + [1] * (rank - 1 - axis)
+            offsets = np.array(layer.offsets)[kept.mask(units)].reshape(shape)
+            return keras.layers.Rescaling(
+                1.0, offsets.tolist(), dtype=layer.dtype_policy, name=layer.name
+            )(args[0])
 
-    def rewrite(kept, layer, args, kwargs):
-        shape = [-1] + [1] * (rank - 1 - axis)
-        offsets = np.array(layer.offsets)[kept.mask(units)].reshape(shape)
-        return keras.layers.Rescaling(
-            1.0, offsets.tolist(), dtype=layer.dtype_policy, name=layer.name
-        )(args[0])
-
-    call.rewrite(rewrite)
-    return Channels(axis, units)
-
-
-register_rule(AlignedAdd, aligned_add)
-register_rule(FixedGate, fixed_gate)
-register_rule(ChannelCut, channel_cut)
-register_rule(ChannelOffset, channel_offset)
+        call.rewrite(rewrite)
+        return call.channels(axis, units)
