@@ -67,6 +67,7 @@ from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.runs.run import Run
 from keras_sda.runs.train_stage import train_stage
 from keras_sda.search import SearchStage
+from keras_sda.tasks import Classification
 from keras_sda.training import (
     ImageDataset,
     StageImages,
@@ -77,7 +78,6 @@ from keras_sda.training import (
     save_image_arrays,
     stage_optimizer,
 )
-from keras_sda.training.commands.evaluate_classifier import check_classifier
 from keras_sda.utils import InvalidInputError, atomic_write, load_model
 from keras_sda.utils.draw_in_run import draw_in_run
 from keras_sda.utils.files.csv_rows import read_rows, write_rows
@@ -192,10 +192,8 @@ class Experiment:
             return
         settings = {**dataclasses.asdict(stage), "batch_size": self.images.batch_size,
                     "seed": self.options.seed}  # fmt: skip
-        data, more = self.images.stage(stage.epochs, self.options.seed + number)
-        kind = keras.losses.CategoricalCrossentropy
-        if self.images.in_memory:
-            kind = keras.losses.SparseCategoricalCrossentropy
+        task, one_hot = Classification.of(model), not self.images.in_memory
+        data, more = self.images.stage(stage.epochs, self.options.seed + number, task)
         run = Run(folder, "self_group.py")
         with run.open_stage("training", settings) as kept:
             train_stage(
@@ -206,8 +204,8 @@ class Experiment:
                 stage_optimizer(
                     stage, self.images.steps, nesterov=self.recipe.nesterov
                 ),
-                kind(),
-                ["accuracy"],
+                task.loss(one_hot),
+                task.metrics(one_hot=one_hot),
                 self.options.seed + number,
                 verbose=1 if sys.stdout.isatty() else 2,
                 **more,
@@ -220,7 +218,7 @@ class Experiment:
         note, settings = saved.with_suffix(".json"), self.settings()
         if start is not None:
             self.whole = load_model(start)
-            check_classifier(self.whole, start, self.dataset)
+            Classification.check_model(self.whole, start, self.dataset)
         elif saved.is_file():
             if json.loads(note.read_text()) != settings:
                 raise InvalidInputError(

@@ -9,7 +9,8 @@
 * `keras_sda.search`: channel gates that are learned, then removed (DNAL).
 * `keras_sda.grouping`: filters that form groups and read fewer channels (SG-CNN).
 * `keras_sda.data`: image datasets, augmentation, streams.
-* `keras_sda.runs`: a run on disk that can be resumed.
+* `keras_sda.runs`: a run on disk that can be resumed, and the reports of all methods.
+* `keras_sda.tasks`: what a network is trained and measured for.
 * `keras_sda.training`: recipes, strategies, and the commands as functions.
 * `keras_sda.export`: SavedModels for TF Serving, and their client.
 
@@ -28,6 +29,7 @@ from keras_sda import (
     pruning,
     runs,
     search,
+    tasks,
     training,
 )
 from keras_sda.version import __version__
@@ -45,5 +47,6 @@ __all__ = [
     "pruning",
     "runs",
     "search",
+    "tasks",
     "training",
 ]

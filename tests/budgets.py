@@ -30,8 +30,9 @@ BUDGETS = {
     "pruning": 350,
     "runs": 30,
     "search": 360,
+    "tasks": 20,
     "tools": 50,
-    "training": 420,
+    "training": 400,
     "utils": 60,
 }
 

@@ -24,6 +24,7 @@ FLOORS = {
     "analysis": 4,
     "depth": 4,
     "runs": 4,
+    "tasks": 4,
     "pruning": 5,
     "search": 6,
     "grouping": 6,

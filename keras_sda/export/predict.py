@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_sda.data.images.decode_image import decode_image, pixel_limit
+from keras_sda.tasks.classification import both_classes
 from keras_sda.utils import InvalidInputError
 
 _BATCH_SIZE = 16
@@ -75,9 +76,7 @@ def predict(
         batch = files[start : start + _BATCH_SIZE]
         data = tf.constant([_read_image(tf, file) for file in batch])
         probabilities = signature(image_bytes=data)["probabilities"].numpy()
-        if probabilities.shape[1] == 1:
-            # One unit: the probability of the second label.
-            probabilities = np.concatenate([1 - probabilities, probabilities], 1)
+        probabilities = np.asarray(both_classes(probabilities))
         for file, row in zip(batch, probabilities, strict=True):
             best = np.argsort(-row, kind="stable")[:top_k]
             top = [{"class": labels[i], "score": float(row[i])} for i in best]

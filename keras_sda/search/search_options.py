@@ -8,9 +8,9 @@ import numpy as np
 
 from keras_sda.data.fit.array_structures import leaves, shape_of
 from keras_sda.data.fit.fit_data import FitData, is_stream_function
-from keras_sda.graph import find_head
 from keras_sda.search.gates.gate_cost import GateCost
 from keras_sda.search.masks.round_masks import check_round_to
+from keras_sda.tasks import Classification
 from keras_sda.utils import InvalidInputError
 
 
@@ -114,19 +114,25 @@ def default_loss(model: keras.Model, data: Any) -> keras.losses.Loss:
         data = FitData(data(0) if is_stream_function(data) else data, model)
     one_hot = _is_one_hot(data)
     try:
-        head = find_head(model, advice=advice)
+        task = Classification.of(model, exclusive=None, advice=advice)
     except InvalidInputError:
         # Logits of one class or of several labels: the targets tell.
         exclusive = not one_hot or _sum_to_one(data)
-        head = find_head(model, exclusive=exclusive, advice=advice)
-    if data is not None and head.task == "multi-label" and not one_hot:
+        task = Classification.of(model, exclusive=exclusive, advice=advice)
+    units = task.head.num_units
+    if data is not None and task.head.task == "multi-label" and not one_hot:
         raise InvalidInputError(
-            f"`gated` '{model.name}' has a sigmoid for each of {head.num_units} "
+            f"`gated` '{model.name}' has a sigmoid for each of {units} "
             "labels, but the targets are class numbers. Give targets of the shape "
-            f"(samples, {head.num_units}), or another loss: ChannelSearch(gated, "
+            f"(samples, {units}), or another loss: ChannelSearch(gated, "
             "loss=...)."
         )
-    return head.loss(one_hot)
+    if task.one_unit and one_hot:
+        raise InvalidInputError(
+            f"`gated` '{model.name}' has one unit for two classes, but the targets "
+            "have a column per class. Give class numbers 0 and 1."
+        )
+    return task.loss(one_hot)
 
 
 def _is_one_hot(data):

@@ -29,7 +29,8 @@ from keras_sda.export.passes.separate_shared_relus import (
 )
 from keras_sda.export.passes.split_groups import split_groups
 from keras_sda.export.passes.to_float32 import to_float32
-from keras_sda.graph import find_head, model_scope, uncompiled
+from keras_sda.graph import model_scope, uncompiled
+from keras_sda.tasks import Classification
 from keras_sda.utils import InvalidInputError
 
 
@@ -136,8 +137,8 @@ def export_saved_model(
     if any(is_grouped(layer) for layer in model._flatten_layers()):
         model = replace_grouped_convolutions(model)
     check_no_xla_layers(model)
-    head = find_head(given, activation)
-    labels = read_labels(labels, head.num_classes, head.task == "binary")
+    task = Classification.of(given, activation, exclusive=None)
+    labels = read_labels(labels, task.num_classes, task.one_unit)
     folder = pathlib.Path(output_dir, name or "")
     target = _target(folder, version, overwrite)
     if float32 and _is_reduced(model):
@@ -155,8 +156,8 @@ def export_saved_model(
         image_shape,
         labels,
         preprocess,
-        head,
-        min(top_k, head.num_classes),
+        task,
+        min(top_k, task.num_classes),
     )
     if "serve_bytes" not in signatures:
         logging.warning(

@@ -6,7 +6,8 @@ import keras
 
 from keras_sda.data.images.decode_image import decode_image
 from keras_sda.data.images.resize_images import resize_images
-from keras_sda.graph import Head
+from keras_sda.tasks import Classification
+from keras_sda.tasks.classification import both_classes
 
 # A protocol buffer, which a graph with constants is, holds at most 2 GB.
 _MAX_CONSTANT_BYTES = 1_500_000_000
@@ -17,7 +18,7 @@ def serving_module(
     image_shape: tuple[int, int, int],
     labels: Sequence[str],
     preprocess: Callable,
-    head: Head,
+    task: Classification,
     top_k: int,
 ):
     """Builds a `tf.Module` and its signatures from a classifier.
@@ -32,7 +33,7 @@ def serving_module(
         image_shape: `(height, width, channels)` of its input.
         labels: Names of the classes.
         preprocess: Function from 0..255 float images to the input of the model.
-        head: What its outputs mean; logits get the softmax or sigmoid that is missing.
+        task: What its outputs mean; logits get the softmax or sigmoid that is missing.
             One unit is the probability of the second label.
         top_k: Number of classes in `classes` and `scores`.
 
@@ -49,16 +50,13 @@ def serving_module(
     def signature(*specs):
         return tf.function(input_signature=specs, autograph=False)
 
-    compute_probabilities = _probabilities(tf, model, head, module)
+    compute_probabilities = _probabilities(tf, model, task, module)
 
     # One function for all signatures, so that constants are stored once.
     @signature(batch, tf.TensorSpec([], tf.int32))
     def classify(images, count):
         probabilities = compute_probabilities(images)[:count]
-        ranked = probabilities
-        if head.task == "binary":
-            ranked = tf.concat([1 - probabilities, probabilities], axis=-1)
-        scores, indices = tf.math.top_k(ranked, k=top_k)
+        scores, indices = tf.math.top_k(both_classes(probabilities), k=top_k)
         return {
             "probabilities": probabilities,
             "classes": tf.gather(tf.constant(list(labels)), indices),
@@ -111,7 +109,7 @@ def serving_module(
     return module, signatures
 
 
-def _probabilities(tf, model, head, module):
+def _probabilities(tf, model, task, module):
     """The function from float images to float32 probabilities."""
     variables = [*model.trainable_variables, *model.non_trainable_variables]
     constants = [keras.ops.convert_to_numpy(v) for v in variables]
@@ -128,6 +126,6 @@ def _probabilities(tf, model, head, module):
             outputs, _ = model.stateless_call(
                 values[:num_trainable], values[num_trainable:], images, training=False
             )
-        return head.probabilities(outputs)
+        return task.probabilities(outputs)
 
     return compute

@@ -11,7 +11,6 @@ from absl import logging
 
 from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.data.images.load_image_dataset import load_image_dataset
-from keras_sda.graph import Head, find_head
 from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.runs.history_file import read_history
 from keras_sda.runs.output_folder import (
@@ -25,8 +24,8 @@ from keras_sda.runs.report import Report
 from keras_sda.runs.run_inputs import check_same_inputs, run_inputs
 from keras_sda.runs.run_metrics import RunMetrics
 from keras_sda.runs.space_guard import check_free_space
+from keras_sda.tasks import Classification, Task
 from keras_sda.training.commands.draw_curves import draw_curves
-from keras_sda.training.commands.fine_tune_classifier import measure_accuracy
 from keras_sda.training.options.run_options import RunOptions
 from keras_sda.training.strategies.make_deterministic import make_deterministic
 from keras_sda.training.strategies.make_strategy import make_strategy
@@ -55,8 +54,8 @@ class ClassifierRun:
         dataset: The images, or None where the options name none.
         model: The model before.
         size: Height and width of the images that it takes.
-        head: What its outputs mean, and those of all that is made from it; None until
-            `find_head` is called.
+        task: What it is trained and measured for, and all that is made from it; None
+            until `find_task` is called.
 
     Example:
 
@@ -64,7 +63,9 @@ class ClassifierRun:
     class Halve(ClassifierRun):
         def prepare(self):
             self.model = load_model(self.options.model)
-            self.size = check_classifier(self.model, self.options.model, self.dataset)
+            self.size = Classification.check_model(
+                self.model, self.options.model, self.dataset
+            )
 
         def carry_out(self):
             before = self.measure(self.model, "before")
@@ -82,12 +83,12 @@ class ClassifierRun:
         self.options, self.log = options, log
         self.folder = pathlib.Path(options.output)
         self.kept = command_run(options)
-        # What `run` finds; `dataset` and `head` stay None without a dataset.
+        # What `run` finds; `dataset` and `task` stay None without a dataset.
         self.strategy: Any = None
         self.dataset: Any = None
         self.model: Any = None
         self.size = 0
-        self.head: Any = None
+        self.task: Any = None
 
     def prepare(self) -> None:
         """Makes `self.model` and `self.size`; writes nothing."""
@@ -147,22 +148,16 @@ class ClassifierRun:
         with claim_output(self.kept, options, inputs), self.scope():
             return self.carry_out()
 
-    def find_head(self) -> Head:
+    def find_task(self) -> Task:
         """What the outputs mean, asked before the first compilation or surgery.
 
         Raises:
             InvalidInputError: It cannot be known.
         """
-        if self.head is None:
+        if self.task is None:
             given = getattr(self.options, "activation", None)
-            self.head = find_head(self.model, given, exclusive=True)
-        return self.head
-
-    @property
-    def activation(self) -> str:
-        """The same for `measure_accuracy` and `fine_tune_classifier`."""
-        head = self.find_head()
-        return head.kind if head.from_logits else "none"
+            self.task = Classification.of(self.model, given)
+        return self.task
 
     def measure(self, model: keras.Model, when: str) -> dict:
         """Accuracy and loss on the test images; `{}` without a dataset.
@@ -173,9 +168,7 @@ class ClassifierRun:
         """
         if self.dataset is None:
             return {}
-        result = measure_accuracy(
-            model, self.dataset, self.size, activation=self.activation
-        )
+        result = self.find_task().evaluate(model, self.dataset, self.size)
         self.log(f"Test accuracy {when}: {result['accuracy']:.2%}.")
         return result
 

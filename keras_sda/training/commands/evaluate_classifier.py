@@ -2,12 +2,8 @@
 
 import os
 
-import keras
-
 from keras_sda.data.images.load_image_dataset import load_image_dataset
-from keras_sda.data.images.reading_errors import reading_errors
-from keras_sda.data.streams.evaluation_stream import evaluation_stream
-from keras_sda.training.commands.fine_tune_classifier import classification_loss
+from keras_sda.tasks import Classification
 from keras_sda.utils import InvalidInputError, load_model
 
 
@@ -24,7 +20,8 @@ def evaluate_classifier(
     """Evaluates a `.keras` file on the test part of a dataset.
 
     Use it for `keras-sda evaluate MODEL.keras --dataset NAME`. Images are resized to
-    the input size of the model by the rule that training and export use.
+    the input size of the model by the rule that training and export use. One sigmoid
+    unit (or its logit) stands for two classes.
 
     Args:
         model_path: A `.keras` file that `train_classifier` wrote, or any Keras
@@ -62,42 +59,7 @@ def evaluate_classifier(
     data = load_image_dataset(
         dataset, data_dir, download=download, strict=strict, split=split
     )
-    image_size = check_classifier(model, model_path, data)
-    metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
-    if len(data.class_names) > 5:
-        metrics.append(keras.metrics.TopKCategoricalAccuracy(5, name="top_5_accuracy"))
-    model.compile(loss=classification_loss(model, activation), metrics=metrics)
-    stream = evaluation_stream(data, image_size, batch_size)
-    with reading_errors(data.name, "test", data.folder):
-        results = model.evaluate(stream, verbose=0, return_dict=True)
-    return {
-        "num_images": data.num_test,
-        **{name: float(value) for name, value in sorted(results.items())},
-    }
-
-
-def check_classifier(model, path, data) -> int:
-    """The image size a model takes; raises where images or classes do not fit it."""
-    inputs, outputs = model.input_shape, model.output_shape
-    if (
-        not isinstance(inputs, tuple)
-        or len(inputs) != 4
-        or inputs[-1] != data.channels
-        or inputs[1] != inputs[2]
-        or inputs[1] is None
-    ):
-        raise InvalidInputError(
-            f"`model_path` {path} takes {inputs}; `dataset` {data.name!r} needs a "
-            f"model of square images with {data.channels} channel(s)."
-        )
-    if len(outputs) != 2:
-        raise InvalidInputError(
-            f"`model_path` {path} does not return classes: its output has the shape "
-            f"{outputs}, expected (None, {len(data.class_names)})."
-        )
-    if outputs[-1] != len(data.class_names):
-        raise InvalidInputError(
-            f"`model_path` {path} has {outputs[-1]} classes, `dataset` {data.name!r} "
-            f"has {len(data.class_names)}. Give a model with one output per class."
-        )
-    return inputs[1]
+    image_size = Classification.check_model(model, model_path, data)
+    task = Classification.of(model, activation)
+    results = task.evaluate(model, data, image_size, batch_size, full=True)
+    return {"num_images": data.num_test, **dict(sorted(results.items()))}

@@ -9,14 +9,13 @@ import keras
 
 from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.data.images.reading_errors import reading_errors
-from keras_sda.data.streams.evaluation_stream import evaluation_stream
-from keras_sda.data.streams.training_stream import steps_per_epoch, training_stream
-from keras_sda.graph import find_head
+from keras_sda.data.streams.training_stream import steps_per_epoch
 from keras_sda.runs.history_file import HistoryFile
 from keras_sda.runs.part_in_use import PartInUse
 from keras_sda.runs.run import Run
 from keras_sda.runs.space_guard import SpaceGuard
 from keras_sda.runs.stage import Stage
+from keras_sda.tasks import Classification, Task
 from keras_sda.training.recipes.coupled_sgd import CoupledSGD
 from keras_sda.training.recipes.make_schedule import make_schedule
 from keras_sda.training.recipes.recipe import Recipe
@@ -37,6 +36,7 @@ def fine_tune_classifier(
     learning_rate: float | None = None,
     seed: int = 0,
     activation: str | None = None,
+    task: Task | None = None,
 ) -> list[dict]:
     """Trains a classifier in place with the optimizer and augmentation of a recipe.
 
@@ -58,6 +58,8 @@ def fine_tune_classifier(
         seed: Seed of the order of the images and of augmentation. Defaults to 0.
         activation: What the outputs are, where the model does not show it; see
             `graph.find_head`. Defaults to None.
+        task: Loss, metrics and streams. Defaults to None: the `Classification` that
+            the model shows.
 
     Returns:
         A dictionary per epoch, as in `history.csv`.
@@ -85,13 +87,14 @@ def fine_tune_classifier(
         weight_decay=recipe.weight_decay,
         decay_exclude=recipe.decay_exclude,
     )
-    test = evaluation_stream(dataset, image_size, batch_size)
+    task = task or Classification.of(model, activation)
+    test = task.evaluation_stream(dataset, image_size, batch_size)
     settings = {
         "recipe": dataclasses.asdict(recipe), "epochs": epochs, "learning_rate": rate,
         "batch_size": batch_size, "image_size": image_size, "seed": seed,
     }  # fmt: skip
     with _stage(folder, settings, model) as stage:
-        _compile(model, optimizer, activation)
+        task.compile(model, optimizer)
         model.optimizer.build(model.trainable_variables)
         start = stage.restore(model)
         history = HistoryFile(stage.folder / "history.csv", start)
@@ -108,7 +111,7 @@ def fine_tune_classifier(
             history,
             *stage.callbacks(),  # last: an epoch counts as done when its row is written
         ]
-        stream = training_stream(
+        stream = task.training_stream(
             dataset,
             recipe,
             image_size,
@@ -148,6 +151,7 @@ def measure_accuracy(
     image_size: int,
     batch_size: int = 128,
     activation: str | None = None,
+    task: Task | None = None,
 ) -> dict[str, float]:
     """Accuracy and loss of a classifier on the test images; it is compiled.
 
@@ -157,32 +161,7 @@ def measure_accuracy(
         image_size: Height and width in pixels.
         batch_size: Images per step. Defaults to 128.
         activation: As in `fine_tune_classifier`. Defaults to None.
+        task: As in `fine_tune_classifier`. Defaults to None.
     """
-    _compile(model, None, activation)
-    data = evaluation_stream(dataset, image_size, batch_size)
-    with reading_errors(dataset.name, "test", dataset.folder):
-        results = model.evaluate(data, verbose=0, return_dict=True)
-    return {name: float(value) for name, value in results.items()}
-
-
-def classification_loss(
-    model: keras.Model, activation: str | None = None
-) -> keras.losses.Loss:
-    """Cross-entropy for what the model returns, for images of one class each.
-
-    Args:
-        model: A classifier.
-        activation: As in `fine_tune_classifier`. Defaults to None.
-
-    Raises:
-        InvalidInputError: What the outputs mean cannot be known.
-    """
-    return find_head(model, activation, exclusive=True).loss()
-
-
-def _compile(model, optimizer, activation):
-    model.compile(
-        optimizer or "sgd",
-        loss=classification_loss(model, activation),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-    )
+    task = task or Classification.of(model, activation)
+    return task.evaluate(model, dataset, image_size, batch_size)

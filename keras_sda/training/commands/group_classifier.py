@@ -96,7 +96,7 @@ class _GroupRun(ClassifierRun):
         self.epochs = {"weights": 0, "local": 0, "global": 0}
         if dataset is None:
             return
-        self.find_head()
+        self.find_task()
         self.recipe_name = options.recipe or default_recipe(options.dataset, self.size)
         self.recipe = RECIPES[self.recipe_name]
         self.epochs = self.make_epochs()
@@ -223,7 +223,7 @@ class _GroupRun(ClassifierRun):
             learning_rate=rate,
             # Every training has an order of its own.
             seed=(self.options.seed + zlib.crc32(name.encode())) % 2**31,
-            activation=self.activation,
+            task=self.find_task(),
         )
 
     def measure_groups(self, model: keras.Model, step: GroupingStep) -> None:

@@ -3,8 +3,8 @@
 import keras
 
 from keras_sda.data.images.image_dataset import ImageDataset
+from keras_sda.tasks import Classification
 from keras_sda.training.commands.build_classifier import build_classifier
-from keras_sda.training.commands.evaluate_classifier import check_classifier
 from keras_sda.training.strategies.make_strategy import Strategy
 from keras_sda.utils import InvalidInputError, load_model
 from keras_sda.utils.files.load_model import is_model_file
@@ -46,8 +46,9 @@ def open_classifier(
             for layer in loaded._flatten_layers():
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.synchronized = True
-        size = check_classifier(loaded, model, dataset) if dataset else 0
-        return loaded, size
+        if dataset is None:
+            return loaded, 0
+        return loaded, Classification.check_model(loaded, model, dataset)
     from keras_sda.applications import get_model
 
     constructor = get_model(model)

@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 from absl import logging
 
-from keras_sda.data.streams.training_stream import training_stream
 from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning import PruningPlan, make_plan, prune
 from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.runs.history_file import read_history
+from keras_sda.tasks import Classification
 from keras_sda.training.commands.classifier_run import ClassifierRun
-from keras_sda.training.commands.evaluate_classifier import check_classifier
 from keras_sda.training.commands.fine_tune_classifier import fine_tune_classifier
 from keras_sda.training.options.prune_options import PruneOptions
 from keras_sda.training.recipes.recipes import RECIPES, default_recipe
@@ -70,10 +69,10 @@ class _PruneRun(ClassifierRun):
         self.plan = PruningPlan.load(options.plan) if options.plan else None
         if self.dataset is None:
             return
-        self.size = check_classifier(self.model, options.model, self.dataset)
+        self.size = Classification.check_model(self.model, options.model, self.dataset)
         self.recipe_name = options.recipe or default_recipe(options.dataset, self.size)
         self.recipe = RECIPES[self.recipe_name]
-        self.find_head()
+        self.find_task()
 
     def check_goal(self) -> None:
         options = self.options
@@ -110,7 +109,7 @@ class _PruneRun(ClassifierRun):
         data, loss = None, None
         if options.needs_data:
             data = self.importance_data()
-            loss = self.head.loss()
+            loss = self.find_task().loss()
         result = prune(
             self.model,
             macs=options.macs,
@@ -163,7 +162,7 @@ class _PruneRun(ClassifierRun):
                 batch_size=self.options.batch_size,
                 learning_rate=self.options.learning_rate,
                 seed=self.options.seed,
-                activation=self.activation,
+                task=self.find_task(),
             )
             last = history[-1]
             facts |= {"accuracy": last["val_accuracy"], "loss": last["val_loss"]}
@@ -183,7 +182,7 @@ class _PruneRun(ClassifierRun):
     def importance_data(self):
         count = min(self.options.importance_examples, self.dataset.num_train)
         batch_size = min(32, count)
-        stream = training_stream(
+        stream = self.find_task().training_stream(
             self.dataset,
             self.recipe,
             self.size,

@@ -5,12 +5,10 @@ import pathlib
 import shutil
 from collections.abc import Callable
 
-import keras
 from absl import logging
 
 from keras_sda.data.images.reading_errors import reading_errors
-from keras_sda.data.streams.evaluation_stream import evaluation_stream
-from keras_sda.data.streams.training_stream import steps_per_epoch, training_stream
+from keras_sda.data.streams.training_stream import steps_per_epoch
 from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.runs.history_file import HistoryFile, read_history
 from keras_sda.runs.part_in_use import PartInUse
@@ -80,11 +78,6 @@ def search_classifier(
     return _SearchRun(options, log).run()
 
 
-def accuracy(targets, outputs):
-    """Of the best class; "accuracy" of Keras is that of every sigmoid for itself."""
-    return keras.metrics.categorical_accuracy(targets, outputs)
-
-
 class _SearchRun(ClassifierRun):
     """One run of all stages."""
 
@@ -102,10 +95,9 @@ class _SearchRun(ClassifierRun):
             exclude=[name.strip() for name in options.exclude.split(",") if name],
             residual="joint" if options.residual == "joint" else "exact",
         )
-        head = self.find_head()
-        metrics = ("accuracy",) if head.kind == "softmax" else (accuracy,)
+        task = self.find_task()
         self.search = ChannelSearch(
-            gated, self.kept, head.loss(), metrics, seed=options.seed
+            gated, self.kept, task.loss(), task.metrics(), seed=options.seed
         )
         check_budget(options.target_macs, self.search.cost)
 
@@ -153,10 +145,10 @@ class _SearchRun(ClassifierRun):
         self.log(f"Stage {number + 1} of 3, {_TITLES[name]}, epochs: {epochs}.")
         # Every stage has an order of its own.
         seed = (self.options.seed + number) % 2**31
-        part = PartInUse()
+        part, task = PartInUse(), self.find_task()
 
         def stream(start):
-            return training_stream(
+            return task.training_stream(
                 dataset, plan.recipe, self.size, plan.batch_size, epochs, seed=seed,
                 start_epoch=start,
             )  # fmt: skip
@@ -168,7 +160,9 @@ class _SearchRun(ClassifierRun):
                 optimizer=plan.optimizer(name, self.steps),
                 batch_size=plan.batch_size,
                 steps_per_epoch=self.steps,
-                validation_data=evaluation_stream(dataset, self.size, plan.batch_size),
+                validation_data=task.evaluation_stream(
+                    dataset, self.size, plan.batch_size
+                ),
                 callbacks=[
                     part,
                     SpaceGuard(self.folder),

@@ -11,6 +11,7 @@ from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.data.streams.augmented_batches import AugmentedBatches
 from keras_sda.data.streams.evaluation_stream import evaluation_stream
 from keras_sda.data.streams.training_stream import steps_per_epoch, training_stream
+from keras_sda.tasks import Classification, Task
 from keras_sda.training.recipes.recipes import RECIPES, default_recipe
 
 _LARGEST_IN_MEMORY = 64
@@ -58,9 +59,17 @@ class StageImages:
         else:
             self.steps = steps_per_epoch(dataset, self.batch_size)
 
-    def stage(self, epochs: int, seed: int) -> tuple[Any, dict]:
-        """The data of one stage and its options, with the test images."""
-        options = {"batch_size": self.batch_size, "validation_data": self.test()}
+    def stage(
+        self, epochs: int, seed: int, task: Task | None = None
+    ) -> tuple[Any, dict]:
+        """The data of one stage and its options, with the test images.
+
+        Args:
+            epochs: Passes over the training images.
+            seed: Seed of order and augmentation.
+            task: What the streams are for. Defaults to None: one-hot classes.
+        """
+        options = {"batch_size": self.batch_size, "validation_data": self.test(task)}
         if self.in_memory:
             recipe = self.recipe
 
@@ -73,18 +82,25 @@ class StageImages:
 
             return stream, options
 
+        make = training_stream if task is None else task.training_stream
+
         def read(start):
-            return training_stream(
-                self.dataset, self.recipe, self.size, self.batch_size, epochs, seed,
-                start,
+            return make(
+                self.dataset, self.recipe, self.size, self.batch_size, epochs,
+                seed=seed, start_epoch=start,
             )  # fmt: skip
 
         return read, {**options, "steps_per_epoch": self.steps}
 
-    def test(self) -> Any:
-        """The test images in batches, as `evaluate` takes them."""
+    def test(self, task: Task | None = None) -> Any:
+        """The test images in batches, as `evaluate` takes them.
+
+        Args:
+            task: As in `stage`. Defaults to None.
+        """
         if not self.in_memory:
-            return evaluation_stream(self.dataset, self.size, self.batch_size)
+            make = evaluation_stream if task is None else task.evaluation_stream
+            return make(self.dataset, self.size, self.batch_size)
         # Of one size, so that nothing is compiled twice.
         count = self.dataset.num_test
         batch_size = max(n for n in range(1, 1001) if count % n == 0)
@@ -107,9 +123,10 @@ class StageImages:
             model: A classifier that takes pixels from 0 to 255.
         """
         right = total = 0
+        task = Classification.of(model)
         for images, labels in self.test_arrays():
             outputs = model.predict_on_batch(images)
-            right += int((outputs.argmax(-1) == labels).sum())
+            right += int((task.class_numbers(outputs) == labels).sum())
             total += len(labels)
         return right / total
 

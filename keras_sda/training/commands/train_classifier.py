@@ -8,8 +8,7 @@ import keras
 from absl import logging
 
 from keras_sda.data.images.reading_errors import reading_errors
-from keras_sda.data.streams.evaluation_stream import evaluation_stream
-from keras_sda.data.streams.training_stream import steps_per_epoch, training_stream
+from keras_sda.data.streams.training_stream import steps_per_epoch
 from keras_sda.runs.best_weights import BestWeights
 from keras_sda.runs.history_file import HistoryFile
 from keras_sda.runs.part_in_use import PartInUse
@@ -146,11 +145,7 @@ class _TrainRun(ClassifierRun):
             use_ema=plan.ema,
             ema_momentum=recipe.ema_momentum,
         )
-        self.model.compile(
-            optimizer,
-            loss=keras.losses.CategoricalCrossentropy(),
-            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        )
+        self.find_task().compile(self.model, optimizer)
         self.model.optimizer.build(self.model.trainable_variables)
 
     def carry_out(self) -> dict:
@@ -183,7 +178,7 @@ class _TrainRun(ClassifierRun):
         callbacks.extend(_tensorboard(self.folder / "logs"))
         # Last: an epoch counts as done when its row and best weights are written.
         callbacks.extend(stage.callbacks())
-        stream = training_stream(
+        stream = self.find_task().training_stream(
             dataset,
             plan.recipe,
             plan.image_size,
@@ -207,7 +202,9 @@ class _TrainRun(ClassifierRun):
 
     def test_images(self):
         plan = self.plan
-        return evaluation_stream(self.dataset, plan.image_size, plan.batch_size)
+        return self.find_task().evaluation_stream(
+            self.dataset, plan.image_size, plan.batch_size
+        )
 
     def advice(self, weights) -> str:
         """What to do after a divergence, with the backup only where there is one."""
