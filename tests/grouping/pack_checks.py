@@ -101,7 +101,7 @@ def pack_with_made_up_times(
     generator = np.random.default_rng(seed)
     ratios = {"dense": 1.0, "trimmed": trims[0], "rounded": trims[1], "packed": ratio}
     compared = types.SimpleNamespace(ratios=ratios)
-    where = "keras_sda.grouping"
+    where = "keras_sda.grouping.packing"
     with (
         unittest.mock.patch(
             f"{where}.time_forms.FormTimer.times_ms",

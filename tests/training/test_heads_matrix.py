@@ -1,5 +1,6 @@
 """Every kind of head through every command, on two classes: one answer everywhere."""
 
+import itertools
 import os
 
 import keras
@@ -41,6 +42,14 @@ HEADS = {
     "one sigmoid": (lambda: layers.Dense(1, activation="sigmoid"), None, "one"),
     "one logit": (lambda: layers.Dense(1), BINARY, "one"),
 }
+
+
+def heads(*quick):
+    """All kinds; those that are not named in `make test-all` only."""
+    return [
+        pytest.param(name, marks=[] if name in quick else pytest.mark.large)
+        for name in HEADS
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +113,7 @@ def same(found, expected):
         assert found[key] == pytest.approx(value, rel=1e-3), key
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", heads("sigmoids", "one sigmoid", "one logit"))
 def test_evaluate(name, folder, data, tmp_path):
     build(name).save(tmp_path / "model.keras")
     found = evaluate_classifier(tmp_path / "model.keras", str(folder))
@@ -112,7 +121,7 @@ def test_evaluate(name, folder, data, tmp_path):
     assert found["num_images"] == 10
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", heads("one logit"))
 def test_fine_tune_prune_search_and_group(name, data, tmp_path):
     """From Python, with the task that the whole model shows."""
     model = build(name)
@@ -143,7 +152,7 @@ def test_fine_tune_prune_search_and_group(name, data, tmp_path):
     same(task.evaluate(grouped.model, data, SIZE), expected)
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", heads("one sigmoid"))
 def test_export_and_predict(name, folder, data, tmp_path):
     model = build(name)
     task = Classification.of(model)
@@ -176,14 +185,16 @@ COMMANDS = {
 }  # fmt: skip
 
 
+QUICK = ("prune", "one logit")
+
+
 @pytest.mark.parametrize(
     ("command", "name"),
     [
-        pytest.param(command, name,
-                     marks=[] if name == "one logit" else pytest.mark.large)
-        for command in COMMANDS for name in HEADS
+        pytest.param(*one, marks=[] if one == QUICK else pytest.mark.large)
+        for one in itertools.product(COMMANDS, HEADS)
     ],
-)  # fmt: skip
+)
 def test_commands(command, name, folder, data, tmp_path):
     run, kind, more = COMMANDS[command]
     build(name).save(tmp_path / "model.keras")
