@@ -76,7 +76,7 @@ def register_rule(
             "`layer_class` must be a subclass of keras.layers.Layer or "
             f"keras.Operation. Received: {layer_class!r}."
         )
-    others = {"compute_macs": compute_macs, "portable": portable}
+    others: dict[str, Any] = {"compute_macs": compute_macs, "portable": portable}
     for name, function in others.items():
         if function is not None and not callable(function):
             raise InvalidInputError(
