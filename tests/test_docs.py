@@ -194,8 +194,8 @@ def run_command(words, run_python):
         if words[0] in ("train", "prune", "search", "group"):
             if "--resume" not in words:
                 words += ["--max_train_examples", "64", "--batch_size", "32"]
-            if words[0] == "train" and "--resume" not in words:
-                words += ["--epochs", "1"]
+                words += ["--epochs", "1"] if words[0] == "train" else []
+                words += ["--form", "lists"] if words[0] == "group" else []
         assert cli.main(words) == 0, words
 
 
