@@ -7,12 +7,28 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelTrace, ModelGraph, remove_channels
+from keras_sda.graph.rules.channel_rules import own_rule
 from keras_sda.search.surgery.fold_constants import fold_constants
 from keras_sda.search.surgery.official_cuts import official_cuts
 from keras_sda.search.surgery.prepared_model import prepared_model
 from keras_sda.search.surgery.surgery_layers import FixedGate
 from keras_sda.search.surgery.zero_flow import ZeroFlow
 from keras_sda.utils import InvalidInputError
+
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+_FILTERS_LAST = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Dense,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,32 +160,43 @@ def _silence(model, trace, gates, removed):
 
 
 def _set_to_zero(normalization, convolution, places):
-    for name in ("gamma", "beta"):
-        _zero(getattr(normalization, name, None), 0, places)
-    if normalization.gamma is None:
-        # What is normalised has to be zero, and its mean with it.
-        _zero(normalization.moving_mean, 0, places)
-        depthwise = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-        transposed = (
-            keras.layers.Conv1DTranspose,
-            keras.layers.Conv2DTranspose,
-            keras.layers.Conv3DTranspose,
-        )
-        for variable in convolution.weights:
-            if len(variable.shape) == 1:
-                _zero(variable, 0, places)
-            elif isinstance(convolution, depthwise):
-                multiplier = convolution.depth_multiplier
-                _zero(variable, -2, np.unique(places // multiplier))
-            elif isinstance(convolution, transposed):
-                _zero(variable, -2, places)
-            elif "depthwise" not in variable.path.rsplit("/", 1)[-1]:
-                _zero(variable, -1, places)
-
-
-def _zero(variable, axis, places):
-    if variable is None:
+    for variable in (normalization.gamma, normalization.beta):
+        if variable is not None:
+            _zero(variable, places)
+    if normalization.gamma is not None:
         return
+    # What is normalised has to be zero, and its mean with it.
+    _zero(normalization.moving_mean, places)
+    own = own_rule(convolution, "scaled_weights")
+    if own is not None:
+        scale = np.ones(normalization.moving_mean.shape[0])
+        scale[places] = 0
+        weights = own(scale, np.zeros_like(scale))
+        for variable, value in zip(convolution.weights, weights, strict=False):
+            variable.assign(value)
+        return
+    if not isinstance(convolution, _DEPTHWISE + _TRANSPOSED + _FILTERS_LAST):
+        raise InvalidInputError(
+            f"Layer {normalization.name!r} has no gamma, some of its channels are "
+            f"closed and have to stay, and {convolution.name!r} "
+            f"({type(convolution).__name__}) before it does not say how to make them "
+            "zero. Give the normalization scale=True, leave it without gates "
+            f"(exclude=[{normalization.name!r}]), or give the layer `scaled_weights`."
+        )
+    for variable in convolution.weights:
+        if len(variable.shape) == 1:
+            _zero(variable, places)
+        elif isinstance(convolution, _DEPTHWISE):
+            _zero(variable, places, 2)
+        elif isinstance(convolution, _TRANSPOSED):
+            _zero(variable, places, axis=-2)
+        elif "depthwise" not in variable.path.rsplit("/", 1)[-1]:
+            _zero(variable, places)
+
+
+def _zero(variable, places, num_axes=1, axis=-1):
+    """Zeros at places of an axis, or of the last axes counted as one."""
     value = keras.ops.convert_to_numpy(variable).copy()
-    np.moveaxis(value, axis, 0)[places] = 0
-    variable.assign(value)
+    flat = value.reshape(*value.shape[: value.ndim - num_axes], -1)
+    np.moveaxis(flat, axis, 0)[places] = 0
+    variable.assign(flat.reshape(value.shape))
