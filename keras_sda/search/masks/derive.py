@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 
 from keras_sda.graph import clone_edited, input_specs, uncompiled
-from keras_sda.pruning import PruningReport
+from keras_sda.pruning import PruningPlan, PruningReport
 from keras_sda.search.gates.add_channel_gates import channel_gates, remove_channel_gates
 from keras_sda.search.masks.round_masks import check_round_to, round_masks
 from keras_sda.search.surgery.prepared_model import copy_nested
@@ -29,6 +29,10 @@ class DerivationResult:
         constants: Names of the sums in which a branch became one number per channel.
         silenced: By batch normalisation, how many closed channels had to stay because
             others, tied to them, do; they are zero.
+        plan: Which channels went, layer by layer. Where every term of a sum keeps the
+            same ones, nothing is silenced and no branch is gone, `pruning.shrink` makes
+            the same network of the model without gates; where the terms differ or a
+            branch is gone it refuses.
         branches: By the name of a sum, the last layers of its branches that are gone:
             those of `constants`, and those whose last gate closed, such as operations
             of a supernet. In the report's settings they are `removed_branches`.
@@ -39,6 +43,7 @@ class DerivationResult:
     kept: dict[str, list[int]]
     constants: tuple[str, ...]
     silenced: dict[str, int]
+    plan: PruningPlan
     branches: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
@@ -144,8 +149,18 @@ def derive_masks(
             gated.name,
             ", ".join(f"{name} {count}" for name, count in small.silenced.items()),
         )
+    plan = dataclasses.replace(
+        small.plan,
+        settings=report.settings,
+        expected={
+            "params_before": report.params_before,
+            "params": report.params_after,
+            "macs_before": report.macs_before,
+            "macs": report.macs_after,
+        },
+    )
     return DerivationResult(
-        small.model, report, kept, small.constants, small.silenced, small.branches
+        small.model, report, kept, small.constants, small.silenced, plan, small.branches
     )
 
 

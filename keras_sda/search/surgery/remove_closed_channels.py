@@ -8,10 +8,11 @@ import numpy as np
 
 from keras_sda.graph import ChannelTrace, ModelGraph, remove_channels
 from keras_sda.graph.rules.channel_rules import own_rule
+from keras_sda.pruning import PruningPlan
 from keras_sda.search.surgery.fold_constants import fold_constants
 from keras_sda.search.surgery.official_cuts import official_cuts
 from keras_sda.search.surgery.prepared_model import prepared_model
-from keras_sda.search.surgery.surgery_layers import FixedGate
+from keras_sda.search.surgery.surgery_layers import AlignedAdd, ChannelCut, FixedGate
 from keras_sda.search.surgery.zero_flow import ZeroFlow
 from keras_sda.utils import InvalidInputError
 
@@ -42,14 +43,14 @@ class SmallerModel:
             those whose last gate closed, which leave nothing.
         silenced: By batch normalisation, how many closed channels had to stay; they
             are zero.
-        trace: The channels of the model before they were removed.
+        plan: The channels that went, of the layers that make them.
     """
 
     model: keras.Model
     constants: tuple[str, ...]
     branches: dict[str, list[str]]
     silenced: dict[str, int]
-    trace: ChannelTrace
+    plan: PruningPlan
 
 
 def remove_closed_channels(
@@ -99,9 +100,25 @@ def remove_closed_channels(
     }
     removed = ~ZeroFlow(trace).read(gates)
     _keep_something(trace, removed)
+    plan = _plan(trace, removed)
     model = remove_channels(trace, removed)
     silenced = _silence(model, trace, gates, removed)
-    return SmallerModel(model, constants, branches, silenced, trace)
+    return SmallerModel(model, constants, branches, silenced, plan)
+
+
+def _plan(trace, removed):
+    """The plan in terms of the layers of the model, not of those put in to cut it."""
+    plan = PruningPlan.from_classes(trace, removed)
+    helpers = {
+        name
+        for name, record in trace.layers.items()
+        if isinstance(record.layer, (AlignedAdd, ChannelCut))
+    }
+    channels, remove = (
+        {name: value for name, value in part.items() if name not in helpers}
+        for part in (plan.channels, plan.remove)
+    )
+    return dataclasses.replace(plan, channels=channels, remove=remove)
 
 
 def _lost_branches(model, folds):
