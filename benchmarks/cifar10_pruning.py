@@ -35,7 +35,6 @@ import rows
 
 from keras_sda.analysis import compare_latency, profile
 from keras_sda.analysis.latency.inference_step import device_name, versions
-from keras_sda.data.fit.data_batches import data_batches
 from keras_sda.pruning import CRITERIA, prune
 from keras_sda.training import (
     RECIPES,
@@ -147,7 +146,7 @@ def pruned_model(path, model, criterion, seed, data, macs, importance_images):
         model,
         macs=macs,
         importance=criterion,
-        data=list(data_batches(images, model)),
+        data=images if CRITERIA[criterion].needs else None,
         loss="categorical_crossentropy",
         seed=seed,
     ).model

@@ -18,7 +18,8 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelGraph
-from keras_sda.pruning.budget.model_cost import ModelCost
+from keras_sda.pruning.budget.mac_cost import MacCost
+from keras_sda.pruning.budget.parameter_cost import ParameterCost
 from keras_sda.pruning.budget.select_channels import select_channels
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.files.csv_rows import write_rows
@@ -28,16 +29,17 @@ RESULT = pathlib.Path(__file__).parent / "results" / "prunable_share.csv"
 INPUT_SHAPE = (224, 224, 3)  # for MobileNetV3, which leaves the size open
 
 
-def floor(graph: ChannelGraph, cost: ModelCost) -> tuple[int, int]:
+def floor(graph: ChannelGraph) -> tuple[int, int]:
     """Parameters and MACs with one channel left per group."""
     removed = np.zeros(len(graph.units.pinned), bool)
     for group in graph.groups:
         removed[group.classes[1:]] = True
     # The same as what make_plan can reach.
-    params, macs = cost.count(removed)
+    costs = ParameterCost(graph), MacCost(graph)
+    params, macs = (cost.count(graph.kept(removed)) for cost in costs)
     scores = [np.arange(group.num_channels) for group in graph.groups]
-    reached = select_channels(graph, scores, {"macs": macs}, cost)
-    if cost.count(reached) != (params, macs):
+    reached = graph.kept(select_channels(graph, scores, [(costs[1], macs)]))
+    if [cost.count(reached) for cost in costs] != [params, macs]:
         raise InvalidInputError(f"{graph.model.name}: the floor is not reached.")
     return params, macs
 
@@ -56,16 +58,17 @@ def measure(name: str) -> dict:
     model = getattr(keras.applications, name)(weights=None)
     is_open = None in model.input_shape[1:]
     graph = ChannelGraph(model, INPUT_SHAPE if is_open else None)
-    cost = ModelCost(graph)
-    params, macs = floor(graph, cost)
+    kept = graph.kept()
+    all_params, all_macs = ParameterCost(graph).count(kept), MacCost(graph).count(kept)
+    params, macs = floor(graph)
     made = sum(len(layer.made) for layer in graph.layers.values())
     stay = sum(found.num_channels for found in graph.untouchable)
     return {
         "model": name,
-        "macs": cost.macs,
-        "params": cost.params,
-        "removable_macs": round(1 - macs / cost.macs, 4),
-        "removable_params": round(1 - params / cost.params, 4),
+        "macs": all_macs,
+        "params": all_params,
+        "removable_macs": round(1 - macs / all_macs, 4),
+        "removable_params": round(1 - params / all_params, 4),
         "num_groups": len(graph.groups),
         "untouchable_channels": round(stay / made, 4),
         "main_reason": main_reason(graph),

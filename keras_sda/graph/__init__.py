@@ -30,7 +30,7 @@ from keras_sda.graph.model.unwrapped import unwrapped
 from keras_sda.graph.rules.attention_rules import attention_projections
 from keras_sda.graph.rules.channel_call import ChannelCall
 from keras_sda.graph.rules.channel_rules import register_rule
-from keras_sda.graph.rules.unit_table import Channels
+from keras_sda.graph.rules.unit_table import Channels, Kept
 
 __all__ = [
     "CONVOLUTIONS",
@@ -43,6 +43,7 @@ __all__ = [
     "GraphNode",
     "GroupPart",
     "Head",
+    "Kept",
     "LayerCall",
     "ModelGraph",
     "Untouchable",

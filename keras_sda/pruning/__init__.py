@@ -1,6 +1,10 @@
 """Remove channels from functional Keras models, structurally."""
 
-from keras_sda.pruning.criteria.criteria import CRITERIA
+from keras_sda.pruning.budget.cost import Cost
+from keras_sda.pruning.criteria.channel_statistics import ChannelStatistics
+from keras_sda.pruning.criteria.collect_statistics import collect_statistics
+from keras_sda.pruning.criteria.criteria import CRITERIA, register_criterion
+from keras_sda.pruning.criteria.criterion import Criterion
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.mask import mask
 from keras_sda.pruning.prune import PruningResult, prune
@@ -10,12 +14,17 @@ from keras_sda.pruning.shrink import shrink
 
 __all__ = [
     "CRITERIA",
+    "ChannelStatistics",
+    "Cost",
+    "Criterion",
     "LayerChange",
     "PruningPlan",
     "PruningReport",
     "PruningResult",
+    "collect_statistics",
     "make_plan",
     "mask",
     "prune",
+    "register_criterion",
     "shrink",
 ]

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_sda.pruning.criteria.criteria import NEEDS_DATA
+from keras_sda.pruning.criteria.criteria import find_criterion
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
 
@@ -38,6 +38,6 @@ def check_reachable(
     >>> plan.expected["macs"] <= 0.5 * plan.expected["macs_before"]
     True
     """
-    if isinstance(importance, str) and importance in NEEDS_DATA:
+    if find_criterion(importance).needs:
         importance = "l1"
     return make_plan(model, importance=importance, **arguments)

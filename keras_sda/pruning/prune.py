@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
@@ -19,8 +19,12 @@ from keras_sda.graph import (
     model_scope,
     remove_channels,
 )
-from keras_sda.pruning.budget.model_cost import ModelCost
+from keras_sda.pruning.budget.cost import Cost
+from keras_sda.pruning.budget.find_targets import check_numbers
+from keras_sda.pruning.budget.mac_cost import MacCost
+from keras_sda.pruning.budget.parameter_cost import ParameterCost
 from keras_sda.pruning.check_reachable import check_reachable
+from keras_sda.pruning.criteria.criterion import Criterion
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.pruning_report import PruningReport
@@ -53,7 +57,7 @@ def prune(
     macs: float | None = None,
     params: float | None = None,
     latency: float | None = None,
-    importance: str | Callable = "l1",
+    importance: str | Criterion | Callable = "l1",
     scope: str = "global",
     round_to: int = 1,
     min_channels: int = 1,
@@ -69,6 +73,7 @@ def prune(
     planner: Callable[..., PruningPlan] = make_plan,
     input_shape: Any = None,
     folder: Run | str | os.PathLike | None = None,
+    budget: Sequence[tuple[Cost, float]] = (),
 ) -> PruningResult:
     """Removes channels of a model until a budget is met.
 
@@ -91,8 +96,8 @@ def prune(
         params: Parameters to keep, likewise.
         latency: Inference time to keep on this device, as a share (up to 1.0) or in
             milliseconds per batch of `batch_size`.
-        importance: Name of a criterion (see `CRITERIA`) or a function of a
-            `ChannelGroup`. Defaults to `"l1"`.
+        importance: Name of a criterion (see `CRITERIA`), a `Criterion`, or a function
+            of a `ChannelGroup`. Defaults to `"l1"`.
         scope: `"global"` or `"layer"`, see `make_plan`. Defaults to `"global"`.
         round_to: Layers keep multiples of so many channels. Where the channels of a
             layer fall into several groups, each group does, and those that have to stay
@@ -100,11 +105,11 @@ def prune(
             Defaults to `1`.
         min_channels: Layers keep at least so many channels. Defaults to `1`.
         exclude: Names of layers that lose no channel. Defaults to none.
-        data: For `"taylor"` and `"activation"`: `(inputs, targets)` arrays, or an
-            iterable of batches of them. Defaults to `None`.
-        loss: For `"taylor"`: a Keras loss or its name. Defaults to that of the compiled
-            model.
-        seed: Seed of `"random"`. Defaults to `0`.
+        data: For criteria that look at data, such as `"taylor"` and `"activation"`:
+            anything that `model.fit` takes. Others refuse it. Defaults to `None`.
+        loss: For criteria of gradients, such as `"taylor"`: a Keras loss or its name.
+            Defaults to that of the compiled model.
+        seed: Seed of random numbers, as in `"random"`. Defaults to `0`.
         batch_size: Samples per timed run. Defaults to `1`.
         steps: In how many steps to remove. Defaults to `1`, all at once.
         fine_tune: Function of the smaller model that trains it, in place or returning
@@ -122,6 +127,9 @@ def prune(
         folder: Where finished steps are kept, or the `Run` that they are a part of.
             Defaults to `None`: nothing is saved. What is finished binds: `data` count
             with every number of arrays, and with shapes and length of streams.
+        budget: Further targets: pairs of a `Cost` of yours and what may be left of it,
+            as a share (up to 1) or in its unit. With `steps` it is asked about the
+            model of every step. Defaults to none.
 
     Returns:
         A `PruningResult` with `model`, `plan`, `plans` and `report`.
@@ -156,6 +164,9 @@ def prune(
     model = expand_known_blocks(model)
     first = graph = ChannelGraph(model, input_shape)
     targets = {"macs": macs, "params": params, "latency": latency}
+    check_numbers(targets, budget)
+    if budget:
+        targets["budget"] = budget
     schedule = _Schedule(first, targets, steps, batch_size) if steps > 1 else None
     current, plans, frozen = model, [], ""
     with Run.of(folder, "prune").opened() as run:
@@ -246,34 +257,37 @@ class _Schedule:
 
     def __init__(self, graph, targets, steps, batch_size):
         self._graph, self._steps, self._batch_size = graph, steps, batch_size
-        cost = ModelCost(graph)
-        self._whole = {"macs": cost.macs, "params": cost.params}
-        self._shares = {key: value for key, value in targets.items()
-                        if value is not None}  # fmt: skip
-        self._given = targets
+        self._budget = [cost for cost, _ in targets.get("budget", ())]
+        given = {cost.name: value for cost, value in targets.get("budget", ())}
+        given |= {key: value for key, value in targets.items() if key != "budget"}
+        self._whole = self._counts(graph)
+        self._shares = {key: v for key, v in given.items() if v is not None}
         for key, value in self._shares.items():
-            _check_number(key, value)
             if value > 1:
-                self._shares[key] = value / self._size(key)
-                if self._shares[key] > 1 or (key != "latency" and value < 100):
-                    # Let make_plan say what is wrong with it.
-                    self._shares[key] = value
+                share = value / self._size(key)
+                is_number = key not in ("macs", "params") or value >= 100
+                if share <= 1 and is_number:
+                    self._shares[key] = share
+                # Else let make_plan say what is wrong with it.
 
-    def targets(self, number: int, graph: ChannelGraph) -> dict[str, float]:
-        found = {}
-        cost = ModelCost(graph)
-        left = {"macs": cost.macs, "params": cost.params}
+    def targets(self, number: int, graph: ChannelGraph) -> dict[str, Any]:
+        """The targets of one step, as `make_plan` takes them."""
+        found, left = {}, self._counts(graph)
         for key, share in self._shares.items():
             if share > 1:
                 found[key] = share
                 continue
-            wanted = share ** (number / self._steps)
             if key == "latency":
                 done = self._latency_ratio(graph) if number > 1 else 1.0
             else:
-                done = left[key] / max(self._whole[key], 1)
-            found[key] = min(wanted / done, 1.0)
-        return found
+                done = left[key] / (self._whole[key] or 1)
+            found[key] = min(share ** (number / self._steps) / done, 1.0)
+        own = [(cost, found.pop(cost.name)) for cost in self._budget]
+        return {**found, "budget": own} if own else found
+
+    def _counts(self, graph):
+        costs = (MacCost(graph), ParameterCost(graph), *self._budget)
+        return {cost.name: cost.count(graph.kept()) for cost in costs}
 
     def _size(self, key):
         if key != "latency":
@@ -286,15 +300,6 @@ class _Schedule:
     def _latency_ratio(self, graph):
         models = {"whole": self._graph.model, "now": graph.model}
         return compare_latency(models, self._batch_size, num_runs=15).ratios["now"]
-
-
-def _check_number(key, value):
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (is_number and value > 0 and np.isfinite(value)):
-        raise InvalidInputError(
-            f"`{key}` must be a share between 0 and 1 or a positive number. "
-            f"Received: {key}={value!r}."
-        )
 
 
 def _plan_of(stage, make) -> PruningPlan:
@@ -338,6 +343,9 @@ def _joined(plans, targets) -> PruningPlan:
     if len(plans) == 1:
         return plans[0]
     first, last = plans[0], plans[-1]
+    asked = dict(targets)
+    if "budget" in asked:
+        asked["budget"] = {cost.name: value for cost, value in asked["budget"]}
     kept = {name: np.arange(count) for name, count in first.channels.items()}
     for plan in plans:
         for name, positions in plan.remove.items():
@@ -351,7 +359,7 @@ def _joined(plans, targets) -> PruningPlan:
         first.model,
         dict(first.channels),
         remove,
-        settings={**first.settings, **targets, "steps": len(plans)},
+        settings={**first.settings, **asked, "steps": len(plans)},
         expected={
             key: (first if key.endswith("_before") else last).expected[key]
             for key in first.expected

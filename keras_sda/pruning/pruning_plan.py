@@ -30,7 +30,8 @@ class PruningPlan:
             the models for which these are the same.
         remove: For the layers that lose channels, the positions of these channels.
         settings: How the plan was made.
-        expected: Parameters and MACs before and after.
+        expected: Parameters and MACs before and after, and so of every other `Cost`
+            that had a target.
 
     Example:
 
@@ -48,7 +49,7 @@ class PruningPlan:
     channels: dict[str, int]
     remove: dict[str, list[int]]
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
-    expected: dict[str, int] = dataclasses.field(default_factory=dict)
+    expected: dict[str, int | float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_classes(

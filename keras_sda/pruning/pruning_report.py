@@ -11,7 +11,7 @@ import keras
 from keras_sda.analysis import compare_latency, profile
 from keras_sda.analysis.latency.layer_timer import LayerTimer
 from keras_sda.graph import frozen_note, swapped_bias_note
-from keras_sda.pruning.criteria.draw_channels import draw_channels
+from keras_sda.pruning.draw_channels import draw_channels
 from keras_sda.runs.report import Report, change, merged_names
 from keras_sda.utils.draw_in_run import draw_in_run
 

@@ -8,7 +8,8 @@ import numpy as np
 from keras_sda.analysis import profile
 from keras_sda.graph import ChannelGraph
 from keras_sda.pruning import PruningPlan, mask, shrink
-from keras_sda.pruning.budget.model_cost import ModelCost
+from keras_sda.pruning.budget.mac_cost import MacCost
+from keras_sda.pruning.budget.parameter_cost import ParameterCost
 
 
 def run_surgery_test(
@@ -36,7 +37,7 @@ def run_surgery_test(
         tmp_path: Folder to save the small model in and load it from, if given; it is
             exported there as well, and the export called.
         reload: Whether Keras can load such a model at all.
-        exact_macs: Whether `ModelCost` must be exact, not within 2 %.
+        exact_macs: Whether `MacCost` must be exact, not within 2 %.
         input_shape: What to count for, where the model leaves its size open.
         export: Whether to export it, if there is a `tmp_path`: most of the time.
 
@@ -62,7 +63,8 @@ def run_surgery_test(
     assert difference > 1e-4, "the plan makes no difference: the test shows nothing"
     assert masked.count_params() == model.count_params()
 
-    params, macs = ModelCost(graph).count(plan.classes(graph))
+    kept = graph.kept(plan.classes(graph))
+    params, macs = ParameterCost(graph).count(kept), MacCost(graph).count(kept)
     counted = profile(small, input_shape)
     assert small.count_params() == params < model.count_params()
     if counted.params == params:  # the profile leaves what it does not know out

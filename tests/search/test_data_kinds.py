@@ -8,7 +8,7 @@ from keras_sda.analysis import depth_attention
 from keras_sda.data.fit.fit_data import FitData
 from keras_sda.graph import ChannelGraph
 from keras_sda.layers import SelectiveDepthAttention
-from keras_sda.pruning.criteria.channel_statistics import channel_statistics
+from keras_sda.pruning import CRITERIA, collect_statistics
 from keras_sda.search import ChannelSearch, add_channel_gates
 from keras_sda.utils import InvalidInputError
 
@@ -141,10 +141,11 @@ def gated_network():
 def importances(model, data, importance):
     graph = ChannelGraph(model)
     loss = "sparse_categorical_crossentropy"
-    found = channel_statistics(graph, model, importance, data, loss)
+    found = collect_statistics(graph, [CRITERIA[importance]], data, loss)
     if importance == "activation":
-        return np.array(list(found["activations"].values()))
-    return np.concatenate(found["loss_changes"])
+        return np.concatenate(found[importance]) / found.num_samples
+    scores = [CRITERIA[importance].score(group, found) for group in graph.groups]
+    return np.concatenate(scores)
 
 
 @pytest.fixture(scope="module")

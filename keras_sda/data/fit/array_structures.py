@@ -43,6 +43,13 @@ def leaves(value):
     return [leaf for entry in value for leaf in leaves(entry)]
 
 
+def class_labels(targets):
+    """Integer classes, one per sample, of class numbers or of one-hot vectors."""
+    if targets.ndim > 1 and targets.shape[-1] > 1:
+        targets = targets.argmax(-1)
+    return np.rint(targets.reshape(len(targets), -1)[:, 0]).astype(int)
+
+
 def shape_of(value):
     """Shape of an array or a list of numbers; None where nobody knows it."""
     if is_numbers(value):

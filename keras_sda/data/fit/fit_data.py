@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_sda.data.fit.array_structures import (
+    class_labels,
     is_number,
     is_numbers,
     leaves,
@@ -236,10 +237,8 @@ class FitData:
             )
 
         def weigh(inputs, targets, _):
-            (labels,) = leaves(targets)
-            if labels.ndim > 1 and labels.shape[-1] > 1:
-                labels = labels.argmax(-1)
-            labels = np.rint(labels.reshape(len(labels), -1)[:, 0]).astype(int)
+            (targets_of_one_output,) = leaves(targets)
+            labels = class_labels(targets_of_one_output)
             weights = [class_weight.get(int(label), 1.0) for label in labels]
             return inputs, targets, np.array(weights, "float32")
 

@@ -63,8 +63,8 @@ class ChannelGraph:
         untouchable: List of `Untouchable`, what cannot, and why.
         layers: `LayerChannels` by layer name.
         units: The `UnitTable`.
-        read_tensors: Tensors that layers with kernels read, with their `Channels`;
-            those inside nested models are left out.
+        read_tensors: The name of each layer with kernels, with a tensor that it reads
+            and the `Channels` of that; those inside nested models are left out.
 
     Raises:
         InvalidInputError: The model has no readable graph.
@@ -91,7 +91,7 @@ class ChannelGraph:
         self.layers: dict[str, LayerChannels] = {}
         self.rewrites: dict[tuple[int, int], Callable] = {}
         self.nested_inputs: dict[int, list[Channels]] = {}
-        self.read_tensors: list[tuple[keras.KerasTensor, Channels]] = []
+        self.read_tensors: list[tuple[str, keras.KerasTensor, Channels]] = []
         self._names: dict[int, str] = {}
         inputs = []
         for tensor in self.model.inputs:
@@ -168,7 +168,8 @@ class ChannelGraph:
         if rewrites:
             self.rewrites[id(layer), node.call_index] = rewrites[-1]
         if not prefix and any(axis.role == READS for axis in record.axes):
-            self.read_tensors += zip(node.input_tensors, inputs, strict=True)
+            for tensor, channels in zip(node.input_tensors, inputs, strict=True):
+                self.read_tensors.append((name, tensor, channels))
         return outputs
 
     def _couple_calls(self, nested, inputs):
@@ -284,9 +285,22 @@ class ChannelGraph:
             )
         return "; ".join(parts) or "it has no layer that makes channels"
 
-    def kept(self, removed: np.ndarray) -> Kept:
-        """The channels that stay when the classes marked in `removed` go."""
-        return Kept(self.units.classes, removed)
+    @functools.cached_property
+    def _made(self) -> dict[str, np.ndarray]:
+        return {
+            name: layer.made for name, layer in self.layers.items() if len(layer.made)
+        }
+
+    def kept(self, removed: np.ndarray | None = None) -> Kept:
+        """The channels that stay when the classes marked in `removed` go.
+
+        Args:
+            removed: Boolean array over the classes of `units`. Defaults to `None`,
+                nothing goes.
+        """
+        if removed is None:
+            removed = np.zeros(len(self.units.pinned), bool)
+        return Kept(self.units.classes, removed, self._made)
 
 
 def _note_what_stays(call, record, outputs):

@@ -1,6 +1,7 @@
 """Channel units: along an axis, together with others, kept or not."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -20,15 +21,38 @@ class Channels:
 
 
 class Kept:
-    """The channels that stay, asked by unit.
+    """The channels that stay, asked by unit or by layer.
 
     Args:
         classes: For every unit the class that it belongs to.
         removed: For every class whether it goes.
+        made: By the name of a layer, the units of the channels that it makes. Defaults
+            to none.
     """
 
-    def __init__(self, classes: np.ndarray, removed: np.ndarray):
+    def __init__(
+        self,
+        classes: np.ndarray,
+        removed: np.ndarray,
+        made: Mapping[str, np.ndarray] | None = None,
+    ):
         self._stays = ~removed[classes]
+        self._made = made or {}
+
+    def channels(self, layer: str) -> int:
+        """How many of the channels that a layer makes stay.
+
+        Args:
+            layer: Its name, with the names of nested models before it.
+
+        Raises:
+            KeyError: No layer of this name makes channels.
+        """
+        return self.count(self._made[layer])
+
+    def share(self, units: np.ndarray) -> float:
+        """Which share of the units stays; 1 where there are none."""
+        return self._stays[units].mean() if len(units) else 1.0
 
     def mask(self, units: np.ndarray) -> np.ndarray:
         """Whether each unit stays."""

@@ -8,7 +8,7 @@ from absl import logging
 
 from keras_sda.analysis import count_macs
 from keras_sda.analysis.latency.layer_timer import LayerTimer, timeable_calls
-from keras_sda.graph import ChannelGraph, layer_calls
+from keras_sda.graph import ChannelGraph, Kept, layer_calls
 
 _WIDTHS = (1.0, 0.75, 0.5, 0.25)
 
@@ -36,6 +36,8 @@ class LayerLatency:
     its layers (normalization, activations, sums) shrinks with the number of elements
     that the layers give out. The prediction steers `meet_latency`, which then measures.
 
+    It is a `Cost`, in milliseconds per batch.
+
     Args:
         graph: The channels of the model.
         total_ms: Measured latency of the whole model.
@@ -50,14 +52,17 @@ class LayerLatency:
     Example:
 
     >>> import keras
+    >>> from keras_sda.graph import ChannelGraph
     >>> from keras_sda.pruning.budget.layer_latency import LayerLatency
     >>> x = keras.Input((8,))
     >>> y = keras.layers.Dense(4)(x)
     >>> graph = ChannelGraph(keras.Model(x, keras.layers.Dense(2)(y)))
     >>> latency = LayerLatency(graph, total_ms=1.0)
-    >>> latency.share(np.zeros(len(graph.units.pinned), bool))
-    1.0
+    >>> round(latency.count(graph.kept()), 6) >= 1.0
+    True
     """
+
+    name = "latency"
 
     def __init__(
         self,
@@ -66,7 +71,6 @@ class LayerLatency:
         batch_size: int = 1,
         seconds: float = 60.0,
     ):
-        self._classes = graph.units.classes
         records = {id(record.layer): record for record in graph.layers.values()}
         timer = LayerTimer(batch_size, seconds)
         raw = []
@@ -109,30 +113,23 @@ class LayerLatency:
             for shape in call.batch_output_shapes
             if any(len(w.shape) > 1 for w in getattr(call.layer, "weights", ()))
         )
-        self._whole = 1.0
-        self._whole = self.share(np.zeros(len(graph.units.pinned), bool))
+        whole = self.count(graph.kept())
         logging.info(
             "Latency tables of %d layers (%d measured) of %s: %.2f of %.2f ms.",
             self.num_layers,
             self.num_measured,
             graph.model.name,
-            self._whole - self._rest,
+            whole - self._rest,
             total_ms,
         )
 
-    def share(self, removed: np.ndarray) -> float:
-        """Predicted share of the latency without the marked classes."""
-        stays = ~removed[self._classes]
-
-        def kept(units):
-            return stays[units].mean() if len(units) else 1.0
-
+    def count(self, kept: Kept) -> float:
+        """Predicted milliseconds per batch without the channels that go."""
         layers, fewer = 0.0, 0.0
         for table in self._tables:
-            layers += table.time([kept(units) for units in table.axes])
-            fewer += table.elements * (1 - kept(table.made))
-        rest = self._rest * (1 - fewer / max(self._elements, 1))
-        return float((layers + rest) / self._whole) if self._whole else 1.0
+            layers += table.time([kept.share(units) for units in table.axes])
+            fewer += table.elements * (1 - kept.share(table.made))
+        return float(layers + self._rest * (1 - fewer / max(self._elements, 1)))
 
     def _measure(self, graph, record, axes, call, timer):
         """Shares of multiply-accumulates and times at several widths, or None."""

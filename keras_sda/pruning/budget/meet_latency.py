@@ -1,7 +1,6 @@
 """Choose the channels that go so that a measured latency is met."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from absl import logging
@@ -9,8 +8,9 @@ from absl import logging
 from keras_sda.analysis.latency.inference_step import InferenceStep
 from keras_sda.analysis.latency.timer import Timer, quartiles
 from keras_sda.graph import ChannelGraph, remove_channels
+from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.layer_latency import LayerLatency
-from keras_sda.pruning.budget.model_cost import ModelCost
+from keras_sda.pruning.budget.removal_order import RemovalOrder
 from keras_sda.pruning.budget.select_channels import select_channels
 from keras_sda.utils import InvalidInputError
 
@@ -23,8 +23,7 @@ def meet_latency(
     graph: ChannelGraph,
     scores: Sequence[np.ndarray],
     latency: float,
-    targets: dict[str, float],
-    cost: ModelCost,
+    targets: Sequence[tuple[Cost, float]] = (),
     batch_size: int = 1,
     seconds: float = 60.0,
     **constraints,
@@ -40,11 +39,11 @@ def meet_latency(
         scores: For every group of `graph.groups` one number per channel.
         latency: Share of the latency of the model (up to 1.0), or milliseconds per
             batch.
-        targets: `"macs"` and / or `"params"` in absolute numbers, met as well.
-        cost: `ModelCost` of the graph.
+        targets: Other costs, and what may be left of each, met as well. Defaults to
+            none.
         batch_size: Samples per run. Defaults to `1`.
         seconds: Bound on the time for the tables. Defaults to `60`.
-        **constraints: Further arguments of `select_channels`.
+        **constraints: See `select_channels`.
 
     Returns:
         Boolean array over the classes of `graph.units`.
@@ -56,15 +55,15 @@ def meet_latency(
 
     ```python
     graph = ChannelGraph(model)
-    scores = [CRITERIA["l1"](group, {}) for group in graph.groups]
-    removed = meet_latency(graph, scores, 0.5, {}, ModelCost(graph), batch_size=8)
+    scores = [np.arange(group.num_channels) for group in graph.groups]
+    removed = meet_latency(graph, scores, 0.5, batch_size=8)
     ```
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise InvalidInputError(
             f"`batch_size` must be a positive integer. Received: {batch_size!r}."
         )
-    start = select_channels(graph, scores, targets, cost, **constraints)
+    start = select_channels(graph, scores, targets, **constraints)
     timing = _Timing(graph, batch_size)
     name = graph.model.name
     logging.info("Latency of %s: %.2f ms per batch.", name, timing.whole_ms)
@@ -78,7 +77,7 @@ def meet_latency(
     if share == 1:
         return start
     tables = LayerLatency(graph, timing.whole_ms, batch_size, seconds)
-    select = _Selection(graph, scores, targets, cost, tables, constraints)
+    select = _Selection(graph, scores, targets, tables, constraints)
     best = _search(select, timing, share, name)
     if best is None:
         ratio = timing.ratio(select.floor)
@@ -134,49 +133,25 @@ def _next_goal(known, aim, predicted, ratio):
 class _Selection:
     """`select_channels` for a predicted share of the latency and all other targets."""
 
-    def __init__(self, graph, scores, targets, cost, tables, constraints):
-        self._graph, self._scores = graph, scores
-        self._targets, self._cost, self._tables = targets, cost, tables
-        self._constraints = constraints
-        self.floor = None
+    def __init__(self, graph, scores, targets, tables, constraints):
+        self._graph, self._scores, self._constraints = graph, scores, constraints
+        self._targets, self._tables = targets, tables
+        self._whole = tables.count(graph.kept())
+        order = RemovalOrder(graph, scores, **constraints)
+        self.floor = order.removed_at(order.last)
 
     def __call__(self, goal: float) -> tuple[np.ndarray, float]:
         """Classes to remove, and the latency share that is predicted for them."""
-        worst: Any = _Worst(self._targets, self._cost, self._tables, goal)
+        targets = [*self._targets, (self._tables, goal * self._whole)]
         try:
             removed = select_channels(
-                self._graph, self._scores, {"macs": 1.0}, worst, **self._constraints
+                self._graph, self._scores, targets, **self._constraints
             )
         except InvalidInputError:
-            removed = worst.least[1]  # as far as it goes
-        if self.floor is None:
-            self.floor = worst.first
+            removed = self.floor  # as far as it goes
         if np.array_equal(removed, self.floor):
             removed = self.floor
-        return removed, self._tables.share(removed)
-
-
-class _Worst:
-    """A cost that is at most 1 where every target is met."""
-
-    params = macs = 1.0
-
-    def __init__(self, targets, cost, tables, goal):
-        self._targets, self._cost = targets, cost
-        self._tables, self._goal = tables, goal
-        self.first = None
-        self.least = (np.inf, None)
-
-    def count(self, removed):
-        params, macs = self._cost.count(removed)
-        left = {"params": params, "macs": macs}
-        parts = [left[key] / value for key, value in self._targets.items()]
-        worst = max([self._tables.share(removed) / self._goal, *parts])
-        if self.first is None:
-            self.first = removed  # The search begins with all that may go.
-        if worst < self.least[0]:
-            self.least = (worst, removed)
-        return 0.0, worst
+        return removed, self._tables.count(self._graph.kept(removed)) / self._whole
 
 
 class _Timing:

@@ -1,159 +1,130 @@
-"""What the data says about channels: gradients and activations."""
+"""What data have said about the channels of a model."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_sda.data.fit.data_batches import data_batches
-from keras_sda.graph import ChannelGraph
-from keras_sda.pruning.criteria.criteria import l1
-from keras_sda.pruning.criteria.loss_gradients import loss_gradients
-from keras_sda.pruning.criteria.model_loss import ModelLoss
+from keras_sda.graph import ChannelGroup
 from keras_sda.utils import InvalidInputError
 
 
-def channel_statistics(
-    graph: ChannelGraph, model: keras.Model, importance: str, data: Any, loss: Any
-) -> dict[str, Any]:
-    """Measures on data what an importance criterion needs.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reading:
+    """A tensor that layers with kernels read.
 
-    Nothing of a batch is kept but one number per channel. The model runs at inference.
+    Attributes:
+        tensor: The tensor.
+        axis: Its channel axis.
+        classes: For every position of this axis the class of its channel. A class may
+            occur more than once, as after flattening a feature map.
+        layers: Names of the layers that read it.
+    """
 
-    Args:
-        graph: The channels of the model.
-        model: The model; where `loss` is None it must be compiled.
-        importance: `"taylor"` or `"activation"`.
-        data: Anything that `model.fit` takes, see `data_batches`. Sample weights count
-            in the loss. `"activation"` looks at the inputs alone.
-        loss: For `"taylor"`, a Keras loss or its name, a list or a dict of them for
-            several outputs. None takes that of the compiled model.
+    tensor: keras.KerasTensor
+    axis: int
+    classes: np.ndarray
+    layers: tuple[str, ...]
 
-    Returns:
-        For `"taylor"` `{"loss_changes": list}`: for every group of `graph.groups` the
-        mean over the batches of |sum of weight x gradient| per channel. For
-        `"activation"` `{"activations": dict}`: by class of channels, the mean
-        absolute input of the layers that read it. Channels inside one layer, such as
-        the hidden units of squeeze-excite layers, cannot be seen: theirs is `l1`.
 
-    Raises:
-        InvalidInputError: Data or loss are missing or do not fit, or the channels are
-            read inside a nested model.
+@dataclasses.dataclass(frozen=True, eq=False)
+class SeenBatch:
+    """What a criterion sees of one batch. What it does not need is empty.
+
+    Attributes:
+        activations: One array per entry of `ChannelStatistics.readings`, as `reduce` of
+            the criterion left it; float32 of shape (batch, positions, channels) if it
+            has none.
+        labels: Integer class of every sample, or None.
+        slopes: Gradients of the loss by the id of the weight, see `gradient`.
+    """
+
+    activations: Sequence[np.ndarray] = ()
+    labels: np.ndarray | None = None
+    slopes: dict[int, np.ndarray | None] = dataclasses.field(default_factory=dict)
+
+    def gradient(self, variable: keras.Variable) -> np.ndarray | None:
+        """The gradient of the loss for a weight.
+
+        Args:
+            variable: A weight that channels of a group live in.
+
+        Returns:
+            An array of its shape; None where the loss does not depend on it.
+        """
+        return self.slopes.get(id(variable))
+
+
+@dataclasses.dataclass(eq=False)
+class ChannelStatistics:
+    """What criteria have collected from data, and a source of random numbers.
+
+    `statistics[name]` is what the criterion of this name collected, added up over the
+    batches.
+
+    Attributes:
+        generator: Seeded `numpy.random.Generator`.
+        collected: By the name of a criterion, what it collected.
+        readings: The tensors that were looked at, a `Reading` each.
+        moments: For every reading the mean over samples and positions of the product of
+            two channels, float64 of shape (channels, channels), in the order of its
+            channel axis. Empty where no criterion needs them.
+        num_batches: How many batches there were.
+        num_samples: How many samples there were.
 
     Example:
 
     >>> import keras
-    >>> from keras_sda.pruning.criteria.channel_statistics import channel_statistics
+    >>> from keras_sda.graph import ChannelGraph
+    >>> from keras_sda.pruning import CRITERIA, collect_statistics
     >>> x = keras.Input((2,))
-    >>> y = keras.layers.Dense(3, kernel_initializer="ones")(x)
-    >>> model = keras.Model(x, keras.layers.Dense(1)(y))
-    >>> found = channel_statistics(
-    ...     ChannelGraph(model), model, "activation", np.ones((4, 2)), None
+    >>> model = keras.Model(x, keras.layers.Dense(1)(keras.layers.Dense(3)(x)))
+    >>> statistics = collect_statistics(
+    ...     ChannelGraph(model), [CRITERIA["activation"]], np.ones((4, 2))
     ... )
-    >>> sorted(float(mean) for mean in found["activations"].values())
-    [1.0, 1.0, 2.0, 2.0, 2.0]
+    >>> statistics.num_samples, len(statistics["activation"])
+    (4, 2)
     """
-    if importance == "taylor":
-        return {"loss_changes": _loss_changes(graph, model, data, loss)}
-    return {"activations": _activations(graph, data)}
 
+    generator: np.random.Generator
+    collected: dict[str, Any] = dataclasses.field(default_factory=dict)
+    readings: tuple[Reading, ...] = ()
+    moments: list[np.ndarray] = dataclasses.field(default_factory=list)
+    num_batches: int = 0
+    num_samples: int = 0
 
-def _loss_changes(graph, model, data, loss):
-    if data is None:
-        raise InvalidInputError(
-            "importance='taylor' needs `data`: pass data=(inputs, targets) or an "
-            "iterable of batches of them."
-        )
-    # A Sequential model keeps its loss, the functional model inside has the outputs.
-    loss = ModelLoss(
-        graph.model, getattr(model, "loss", None) if loss is None else loss
-    )
-    parts = [
-        (group, part)
-        for group in graph.groups
-        for part in group.parts
-        if part.role == "writes" and keras.backend.is_float_dtype(part.variable.dtype)
-    ]
-    variables = list({id(part.variable): part.variable for _, part in parts}.values())
-    values = {id(v): keras.ops.convert_to_numpy(v) for v in variables}
-    gradients_of = loss_gradients(graph.model, variables, loss)
-    totals = [np.zeros(group.num_channels) for group in graph.groups]
-    count = 0
-    for inputs, targets, weights in data_batches(data, graph.model):
-        found = gradients_of(inputs, loss.targets(targets, weights))
-        changes = {
-            id(variable): values[id(variable)].astype("float32") * gradient
-            for variable, gradient in zip(variables, found, strict=True)
-            if gradient is not None
-        }
-        batch = [np.zeros(group.num_channels) for group in graph.groups]
-        for group, part in parts:
-            change = changes.get(id(part.variable))
-            if change is not None:
-                batch[group.index] += group.reduce(part, change)
-        for total, change in zip(totals, batch, strict=True):
-            total += np.abs(change)
-        count += 1
-    return [total / count for total in totals]
-
-
-def _activations(graph, data):
-    ops = keras.ops
-    readings = {}
-    for tensor, channels in graph.read_tensors:
-        if len(channels.units) and len(channels.units) == tensor.shape[channels.axis]:
-            readings.setdefault(id(tensor), (tensor, channels))
-    readings = list(readings.values())
-    _check_not_nested(graph, [channels for _, channels in readings])
-    means = []
-    for tensor, channels in readings:
-        axes = [a for a in range(1, len(tensor.shape)) if a != channels.axis]
-        size = ops.abs(ops.cast(tensor, "float32"))
-        means.append(ops.mean(size, axis=axes) if axes else size)
-    probe = keras.Model(graph.model.input, means) if means else None
-    sums, count = [0.0] * len(means), 0
-    for inputs, _, _ in data_batches(data, graph.model, needs_targets=False):
-        if probe is None:
-            break
-        found = probe.predict_on_batch(inputs)
-        count += len(found[0])
-        sums = [
-            total + np.asarray(value, "float64").sum(0)
-            for total, value in zip(sums, found, strict=True)
-        ]
-    by_class: dict[int, list[float]] = {}
-    for (_, channels), total in zip(readings, sums, strict=True):
-        labels = graph.units.classes[channels.units]
-        unique, positions = np.unique(labels, return_inverse=True)
-        mean = np.bincount(positions, total / count) / np.bincount(positions)
-        for label, value in zip(unique, mean, strict=True):
-            by_class.setdefault(int(label), []).append(float(value))
-    result = {label: float(np.mean(values)) for label, values in by_class.items()}
-    for group in graph.groups:
-        is_read = any(part.role == "reads" for part in group.parts)
-        if is_read and not any(int(label) in result for label in group.classes):
-            weights = l1(group, {})
-            result.update(zip(map(int, group.classes), weights, strict=True))
-    return result
-
-
-def _check_not_nested(graph, seen):
-    """Channels that only a nested model reads cannot be watched from outside."""
-    classes = graph.units.classes
-    labels = [np.zeros(0, int), *(classes[channels.units] for channels in seen)]
-    known = np.unique(np.concatenate(labels))
-    for group in graph.groups:
-        if np.isin(group.classes, known).all():
-            continue
-        nested = [
-            part.layer for part in group.parts
-            if part.role == "reads" and "/" in part.layer
-        ]  # fmt: skip
-        if nested:
-            name = nested[0].split("/")[0]
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.collected:
             raise InvalidInputError(
-                "importance='activation' cannot look into nested models: the channels "
-                f"of {', '.join(group.writers[:3])} are read inside {name!r}. Choose "
-                "another `importance`, such as 'l1' or 'taylor', or add the layers of "
-                f"{name!r} to the model one by one."
+                f"`statistics` hold nothing of the criterion {name!r}, only of "
+                f"{sorted(self.collected)}. Say in `needs` what has to be collected, "
+                "and give `data`."
             )
+        return self.collected[name]
+
+    def per_channel(
+        self, group: ChannelGroup, values: Sequence[np.ndarray]
+    ) -> list[list[float]]:
+        """Numbers per channel of each tensor, sorted to the channels of a group.
+
+        Args:
+            group: The group.
+            values: For every reading one number per position of its channel axis.
+
+        Returns:
+            For every channel of the group one number per tensor that holds it: the mean
+            where it holds it more than once. Empty for what no layer reads from
+            outside, such as the hidden units of squeeze and excitation.
+        """
+        found = [[] for _ in group.classes]
+        last = len(group.classes) - 1
+        for reading, value in zip(self.readings, values, strict=True):
+            places = np.minimum(np.searchsorted(group.classes, reading.classes), last)
+            mine = group.classes[places] == reading.classes
+            counts = np.bincount(places[mine], minlength=len(found))
+            sums = np.bincount(places[mine], np.asarray(value)[mine], len(found))
+            for number in np.flatnonzero(counts):
+                found[number].append(float(sums[number] / counts[number]))
+        return found

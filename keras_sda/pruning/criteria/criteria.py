@@ -1,114 +1,191 @@
-"""How important a channel is: criteria as small functions over a group."""
+"""The registry of criteria: the one place that knows them by name."""
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 
 from keras_sda.graph import ChannelGroup
+from keras_sda.pruning.criteria.activation import Activation
+from keras_sda.pruning.criteria.bn_scale import BNScale
+from keras_sda.pruning.criteria.channel_statistics import ChannelStatistics
+from keras_sda.pruning.criteria.criterion import NEEDS, Criterion
+from keras_sda.pruning.criteria.geometric_median import GeometricMedian
+from keras_sda.pruning.criteria.l1 import L1
+from keras_sda.pruning.criteria.l2 import L2
+from keras_sda.pruning.criteria.random import Random
+from keras_sda.pruning.criteria.taylor import Taylor
+from keras_sda.utils import InvalidInputError
 
+Given = TypeVar("Given")
 
-def l1(group: ChannelGroup, statistics: Mapping) -> np.ndarray:
-    """Mean absolute value of the weights that make the channel.
-
-    Source: Li et al., arXiv 1608.08710, section 3.1.
-    """
-    return _mean_over_makers(group, np.abs)
-
-
-def l2(group: ChannelGroup, statistics: Mapping) -> np.ndarray:
-    """Root mean square of the weights that make the channel."""
-    return np.sqrt(_mean_over_makers(group, np.square))
-
-
-def bn_scale(group: ChannelGroup, statistics: Mapping) -> np.ndarray:
-    """Absolute scale of the batch normalisation of the channel, else `l1`.
-
-    Source: Liu et al., arXiv 1708.06519, section 3.
-    """
-    scales = [
-        group.reduce(part, np.abs(_value(part))) / _multiplicity(group, part)
-        for part in group.parts
-        if part.variable.name == "gamma" and len(part.variable.shape) == 1
-    ]
-    return np.mean(scales, axis=0) if scales else l1(group, statistics)
-
-
-def taylor(group: ChannelGroup, statistics: Mapping) -> np.ndarray:
-    """First-order change of the loss when the channel goes: |sum of weight x gradient|.
-
-    Needs `data` and `loss`. Averaged over batches.
-
-    Source: Molchanov et al., arXiv 1906.10771, equation 8, on whole filters.
-    """
-    return statistics["loss_changes"][group.index]
-
-
-def geometric_median(group: ChannelGroup, statistics: Mapping) -> np.ndarray:
-    """Sum of the distances to the other filters: the replaceable ones are near all.
-
-    Source: He et al., arXiv 1811.00250, section 3.3.
-    """
-    result = np.zeros(group.num_channels)
-    for part in _makers(group):
-        filters = np.stack([v.ravel() for v in group.values(part)]).astype("float64")
-        squares = (filters**2).sum(-1)
-        distances = squares[:, None] + squares[None] - 2 * filters @ filters.T
-        result += np.sqrt(np.maximum(distances, 0)).sum(-1)
-    return result
-
-
-def activation(group: ChannelGroup, statistics: Mapping) -> np.ndarray:
-    """Mean absolute activation of the channel, after the layers that pass it on.
-
-    Needs `data`. Source: Hu et al., arXiv 1607.03250 (there: the share of non-zeros).
-    """
-    means = statistics["activations"]
-    return np.array(
-        [np.mean(means[label]) if label in means else 0.0 for label in group.classes]
+CRITERIA: dict[str, Criterion] = {
+    criterion.name: criterion
+    for criterion in (
+        L1(),
+        L2(),
+        BNScale(),
+        Taylor(),
+        GeometricMedian(),
+        Activation(),
+        Random(),
     )
-
-
-def random(group: ChannelGroup, statistics: Mapping) -> np.ndarray:
-    """Uniform random numbers: what every criterion has to beat."""
-    return statistics["generator"].uniform(size=group.num_channels)
-
-
-CRITERIA: dict[str, Callable[[ChannelGroup, Mapping], np.ndarray]] = {
-    "l1": l1,
-    "l2": l2,
-    "bn_scale": bn_scale,
-    "taylor": taylor,
-    "geometric_median": geometric_median,
-    "activation": activation,
-    "random": random,
 }
-"""Criteria by name. Each returns one number per channel; low ones go first."""
+"""Criteria by name. `register_criterion` adds to them."""
 
-NEEDS_DATA = ("taylor", "activation")
-
-
-def _value(part):
-    return keras.ops.convert_to_numpy(part.variable)
+_BUILT_IN = frozenset(CRITERIA)
 
 
-def _makers(group):
-    """The kernels that make the channels; statistics and scales are left out."""
-    return [
-        part
-        for part in group.parts
-        if part.role == "writes" and len(part.variable.shape) > 1
+def register_criterion(
+    criterion: Given, name: str | None = None, needs: tuple[str, ...] | None = None
+) -> Given:
+    """Makes a criterion known by its name: to `make_plan`, `prune`, the command line.
+
+    Use it once, after the class or function, also as a decorator. A name of yours may
+    be given again, as when a notebook cell runs twice.
+
+    Args:
+        criterion: A `Criterion` or a class of them; or a function of a `ChannelGroup`
+            and, where it asks for a second argument, of the `ChannelStatistics`, which
+            hold what all registered criteria with the same `needs` collect.
+        name: What it is called. Defaults to its own `name`, or that of the function.
+        needs: For a function, what it wants to see of the data, see `Criterion`.
+            Defaults to `("activations",)` if it asks for statistics, else to nothing.
+
+    Returns:
+        `criterion`, unchanged.
+
+    Raises:
+        InvalidInputError: It is no criterion, or its name or what it needs is not
+            usable.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_sda.pruning import CRITERIA, register_criterion
+    >>> @register_criterion
+    ... def last_first(group):
+    ...     return -np.arange(group.num_channels)
+    >>> "last_first" in CRITERIA
+    True
+    >>> del CRITERIA["last_first"]
+    """
+    found = _as_criterion(criterion)
+    if found is None:
+        raise InvalidInputError(
+            "`criterion` must be a Criterion or a function of a ChannelGroup. "
+            f"Received: {criterion!r}."
+        )
+    if isinstance(found, _Function) and needs is not None:
+        found.needs = tuple(needs)
+    elif needs is not None:
+        raise InvalidInputError(
+            "`needs` is for functions; a Criterion says it itself. Received: "
+            f"needs={needs!r} for {criterion!r}."
+        )
+    if name is not None:
+        found.name = name
+    _check(found)
+    if found.name in _BUILT_IN:
+        raise InvalidInputError(
+            f"`name` {found.name!r} is that of a criterion of this package. Choose "
+            "another."
+        )
+    CRITERIA[found.name] = found
+    return criterion
+
+
+def find_criterion(importance: Any) -> Criterion:
+    """The criterion that a user has named or given.
+
+    Args:
+        importance: Name of a criterion, a `Criterion`, or a function, see
+            `register_criterion`.
+
+    Raises:
+        InvalidInputError: There is none of this name, or it is none.
+    """
+    known = isinstance(importance, str) and CRITERIA.get(importance)
+    found = known or _as_criterion(importance)
+    if found is None:
+        raise InvalidInputError(
+            f"`importance` must be one of {criterion_names()}, a Criterion or a "
+            f"function of a ChannelGroup. Received: importance={importance!r}."
+        )
+    if isinstance(importance, Criterion):
+        _check(found)
+    return found
+
+
+def criterion_names() -> list[str]:
+    """The names of all criteria, those that were registered until now among them."""
+    return sorted(CRITERIA)
+
+
+def companions(criterion: Criterion) -> list[Criterion]:
+    """The criteria whose statistics a criterion gets to see, itself among them.
+
+    A function has not said how it wants its data, so it gets what others collect.
+    """
+    if not isinstance(criterion, _Function):
+        return [criterion]
+    others = [
+        other
+        for other in CRITERIA.values()
+        if other.needs
+        and set(other.needs) <= set(criterion.needs)
+        and other.name != criterion.name
+        and not isinstance(other, _Function)
     ]
+    return [criterion, *others]
 
 
-def _multiplicity(group, part):
-    return np.maximum(group.reduce(part, np.ones(tuple(part.variable.shape))), 1)
+class _Function(Criterion):
+    """A function of a group, and of statistics where it asks for them."""
+
+    def __init__(self, function: Callable):
+        self.name = getattr(function, "__name__", type(function).__name__)
+        self._function = function
+        self._asks = _asks_for_statistics(function)
+        self.needs = ("activations",) if self._asks else ()
+
+    def reduce(self, activations: Any) -> Any:
+        return keras.ops.mean(keras.ops.abs(activations), axis=1)
+
+    def score(self, group: ChannelGroup, statistics: ChannelStatistics) -> np.ndarray:
+        arguments = (group, statistics) if self._asks else (group,)
+        return self._function(*arguments)
 
 
-def _mean_over_makers(group, function):
-    """Mean of a function of the weights, over all kernels that make the channel."""
-    means = [
-        group.reduce(part, function(_value(part))) / _multiplicity(group, part)
-        for part in _makers(group)
-    ]
-    return np.mean(means, axis=0) if means else np.zeros(group.num_channels)
+def _asks_for_statistics(function):
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some functions that are written in C
+        return False
+    places = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
+    wanted = [p for p in parameters if p.kind.name in places and p.default is p.empty]
+    return len(wanted) > 1
+
+
+def _as_criterion(value):
+    if isinstance(value, type) and issubclass(value, Criterion):
+        value = value()
+    if isinstance(value, Criterion):
+        return value
+    return _Function(value) if callable(value) else None
+
+
+def _check(criterion):
+    if not str(criterion.name).isidentifier():
+        raise InvalidInputError(
+            "`name` of a criterion must be a word of letters, digits and underscores, "
+            f"such as 'loudest'. Received: {criterion.name!r}."
+        )
+    needs = criterion.needs
+    if isinstance(needs, str) or any(need not in NEEDS for need in needs):
+        raise InvalidInputError(
+            f"`needs` of the criterion {criterion.name!r} must be a tuple of some of "
+            f"{NEEDS}. Received: {needs!r}."
+        )

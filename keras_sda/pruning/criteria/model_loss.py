@@ -20,6 +20,7 @@ class ModelLoss:
         model: The model, compiled where `loss` is None.
         loss: A Keras loss or its name, a list with one per output or a dict by output
             name. Defaults to the loss that the model was compiled with.
+        needed_by: Who needs it, for the message. Defaults to `"this criterion"`.
 
     Raises:
         InvalidInputError: There is no loss, it is unknown, or it takes probabilities
@@ -35,13 +36,15 @@ class ModelLoss:
     1.0
     """
 
-    def __init__(self, model: keras.Model, loss: Any = None):
+    def __init__(
+        self, model: keras.Model, loss: Any = None, needed_by: str = "this criterion"
+    ):
         if loss is None:
             loss = getattr(model, "loss", None)
         if loss is None:
             raise InvalidInputError(
-                "`loss` is missing: importance='taylor' needs one, and the model is "
-                "not compiled. Pass for example loss='sparse_categorical_crossentropy'."
+                f"`loss` is missing: {needed_by} needs one, and the model is not "
+                "compiled. Pass for example loss='sparse_categorical_crossentropy'."
             )
         names = list(getattr(model, "output_names", ["output"]))
         self._shapes = [tuple(tensor.shape) for tensor in model.outputs]

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelTrace
-from keras_sda.pruning.budget.model_cost import ModelCost
+from keras_sda.pruning.budget.mac_cost import MacCost
+from keras_sda.pruning.budget.parameter_cost import ParameterCost
 from keras_sda.search.gates.add_channel_gates import channel_gates
 from keras_sda.search.surgery.lost_branches import LostBranches
 from keras_sda.search.surgery.prepared_model import prepared_model
@@ -16,7 +17,7 @@ from keras_sda.search.surgery.surgery_layers import AlignedAdd, FixedGate
 from keras_sda.search.surgery.zero_flow import ZeroFlow
 
 
-class GateCost(ModelCost):
+class GateCost(MacCost):
     """Counts what gates leave of a model, be they open, closed or in between.
 
     Use it to steer a search and to weigh gates. With gates of 0 and 1 the count is that
@@ -53,6 +54,9 @@ class GateCost(ModelCost):
         self.gates = channel_gates(gated)
         trace = ChannelTrace(prepared_model(gated), input_shape)
         super().__init__(trace)
+        self.macs = self.count(trace.kept())
+        self.params = ParameterCost(trace).count(trace.kept())
+        of_unit = trace.units.classes
         everything = {
             number: np.ones(len(step.outputs[0]), bool)
             for number, step in enumerate(trace.steps)
@@ -69,12 +73,11 @@ class GateCost(ModelCost):
                     self._sums.append((step.name, step.inputs, step.outputs[0]))
         self._lost = LostBranches(trace)
         self._kernel_axes = [
-            (share, [self._classes[self._axes[axis]] for axis in axes])
-            for share, axes in self._kernels
+            (share, [of_unit[units] for units in axes]) for share, axes in self._kernels
         ]
         self._num_classes = len(trace.units.pinned)
         axes = [
-            self._classes[units]
+            of_unit[units]
             for layer in trace.layers.values()
             for units in [axis.units for axis in layer.axes] + layer.pieces
         ]
@@ -115,7 +118,7 @@ class GateCost(ModelCost):
             share * math.prod(values[classes].mean() for classes in axes)
             for share, axes in self._kernel_axes
         )
-        return float(self._fixed_macs + kernels)
+        return float(self._fixed + kernels)
 
     def weights(self) -> dict[str, np.ndarray]:
         """What closing one channel of each gate frees, over the mean of all gates.

@@ -6,6 +6,7 @@ import types
 import typing
 from typing import Any
 
+from keras_sda.training.options.run_options import choices_of
 from keras_sda.utils import InvalidInputError
 
 
@@ -123,7 +124,7 @@ def _fields(options_class):
 
 def _help(field) -> str:
     text = field.metadata["help"]
-    choices = field.metadata.get("choices")
+    choices = choices_of(field)
     if choices:
         text += f" One of: {', '.join(map(str, choices))}."
     if field.default not in (None, "") and not isinstance(field.default, bool):

@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from keras_sda.graph.model.find_head import ACTIVATIONS
-from keras_sda.pruning import CRITERIA
+from keras_sda.pruning.criteria.criteria import criterion_names, find_criterion
 from keras_sda.training.options.run_options import RunOptions, option
 from keras_sda.utils import InvalidInputError
 
@@ -32,7 +32,7 @@ class PruneOptions(RunOptions):
         download: Whether a missing dataset may be downloaded.
         strict: Stop at a damaged image instead of skipping it.
         max_train_examples: Use the first N training examples.
-        importance_examples: Training images that `taylor` and `activation` look at.
+        importance_examples: Training images that a criterion looks at, if it does.
         fine_tune_epochs: Epochs of training after every step; 0 for none.
         activation: What turns the outputs into probabilities, where the model does not
             show it: `"softmax"`, `"sigmoid"` or `"none"`.
@@ -68,9 +68,7 @@ class PruneOptions(RunOptions):
     latency: float | None = option(
         None, "Latency to keep on this device: a share, or milliseconds per batch."
     )
-    importance: str = option(
-        "l1", "What makes a channel important.", tuple(sorted(CRITERIA))
-    )
+    importance: str = option("l1", "What makes a channel important.", criterion_names)
     scope: str = option(
         "global",
         "global: compare the channels of all layers. layer: the same share of each.",
@@ -95,7 +93,7 @@ class PruneOptions(RunOptions):
         None, "Images to fine-tune on and to measure the accuracy with, as in train."
     )
     importance_examples: int = option(
-        1024, "Training images that taylor and activation look at.", positive=True
+        1024, "Training images that a criterion looks at, if it does.", positive=True
     )
     fine_tune_epochs: int = option(0, "Epochs of training after every step.")
     activation: str | None = option(
@@ -153,4 +151,4 @@ class PruneOptions(RunOptions):
     @property
     def needs_data(self) -> bool:
         """Whether the criterion looks at images."""
-        return self.plan is None and self.importance in ("taylor", "activation")
+        return self.plan is None and bool(find_criterion(self.importance).needs)

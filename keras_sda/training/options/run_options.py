@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from keras_sda.training.recipes.recipes import RECIPES
@@ -12,7 +12,7 @@ from keras_sda.utils import InvalidInputError
 def option(
     default: Any,
     help_text: str,
-    choices: Sequence[str] | None = None,
+    choices: Sequence[str] | Callable[[], Sequence[str]] | None = None,
     positive: bool = False,
 ) -> Any:
     """One field of an options dataclass, for the command line and absl as well.
@@ -20,11 +20,22 @@ def option(
     Args:
         default: Its default.
         help_text: One sentence.
-        choices: What it may be. Defaults to `None`, anything of its type.
+        choices: What it may be, or a function that says it, where users may add to
+            it. Defaults to `None`, anything of its type.
         positive: Whether a number must be above 0. Defaults to `False`.
     """
     metadata = {"help": help_text, "choices": choices, "positive": positive}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def choices_of(field: dataclasses.Field) -> Sequence[str] | None:
+    """What an option may be at this moment; None for anything of its type.
+
+    Args:
+        field: A field that `option` made, or another one.
+    """
+    choices = field.metadata.get("choices")
+    return choices() if callable(choices) else choices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +122,7 @@ class RunOptions:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            choices = field.metadata["choices"]
+            choices = choices_of(field)
             if choices and value is not None and value not in choices:
                 nearest = difflib.get_close_matches(str(value), choices, n=1)
                 hint = f" Did you mean {nearest[0]!r}?" if nearest else ""

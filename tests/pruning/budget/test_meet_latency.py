@@ -7,11 +7,11 @@ import pytest
 from keras_sda.analysis import profile
 from keras_sda.analysis.latency.layer_timer import LayerTimer, timeable_calls
 from keras_sda.graph import ChannelGraph
-from keras_sda.pruning import make_plan, prune
+from keras_sda.pruning import CRITERIA, make_plan, prune
 from keras_sda.pruning.budget.layer_latency import LayerLatency
+from keras_sda.pruning.budget.mac_cost import MacCost
 from keras_sda.pruning.budget.meet_latency import meet_latency
-from keras_sda.pruning.budget.model_cost import ModelCost
-from keras_sda.pruning.criteria.criteria import l1
+from keras_sda.pruning.budget.parameter_cost import ParameterCost
 from keras_sda.utils import InvalidInputError
 
 layers = keras.layers
@@ -34,6 +34,11 @@ def graph():
     return ChannelGraph(network())
 
 
+def macs_share(graph, removed):
+    cost = MacCost(graph)
+    return cost.count(graph.kept(removed)) / cost.count(graph.kept())
+
+
 class Clock:
     """A machine on which a model takes a fixed time and some per parameter."""
 
@@ -43,11 +48,11 @@ class Clock:
 
         class Timing:
             def __init__(self, graph, batch_size):
-                self.cost = ModelCost(graph)
+                self.graph = graph
                 self.whole_ms = 8.0
 
             def ratio(self, removed):
-                share = self.cost.count(removed)[1] / self.cost.macs
+                share = macs_share(self.graph, removed)
                 ratio = clock.fixed + (1 - clock.fixed) * share**clock.power
                 clock.rounds.append(ratio)
                 return ratio
@@ -60,20 +65,22 @@ class Clock:
 class Tables:
     """Predicts from multiply-accumulates alone, as if nothing else took time."""
 
-    def __init__(self, graph, *arguments):
-        self.cost = ModelCost(graph)
+    name = "latency"
 
-    def share(self, removed):
-        return self.cost.count(removed)[1] / self.cost.macs
+    def __init__(self, graph, *arguments):
+        self.cost = MacCost(graph)
+
+    def count(self, kept):
+        return self.cost.count(kept)
 
 
 @pytest.mark.parametrize("fixed, power", [(0.0, 1.0), (0.3, 1.0), (0.1, 0.5), (0, 2.0)])
 def test_corrects_until_the_measured_time_fits(graph, monkeypatch, fixed, power):
     clock = Clock(monkeypatch, fixed, power)
-    scores = [l1(group, {}) for group in graph.groups]
+    scores = [CRITERIA["l1"].score(group, {}) for group in graph.groups]
     for target in (0.8, 0.5, 0.4):
-        removed = meet_latency(graph, scores, target, {}, ModelCost(graph))
-        share = ModelCost(graph).count(removed)[1] / ModelCost(graph).macs
+        removed = meet_latency(graph, scores, target)
+        share = macs_share(graph, removed)
         ratio = fixed + (1 - fixed) * share**power
         assert 0.9 * target <= ratio <= 1.02 * target
     assert len(clock.rounds) <= 3 * 6
@@ -81,12 +88,11 @@ def test_corrects_until_the_measured_time_fits(graph, monkeypatch, fixed, power)
 
 def test_other_targets_are_met_as_well(graph, monkeypatch):
     Clock(monkeypatch, fixed=0)
-    scores = [l1(group, {}) for group in graph.groups]
-    cost = ModelCost(graph)
-    removed = meet_latency(
-        graph, scores, 0.7, {"params": 0.2 * cost.params}, cost, round_to=4
-    )
-    assert cost.count(removed)[0] <= 0.2 * cost.params
+    scores = [CRITERIA["l1"].score(group, {}) for group in graph.groups]
+    cost = ParameterCost(graph)
+    most = 0.2 * cost.count(graph.kept())
+    removed = meet_latency(graph, scores, 0.7, [(cost, most)], round_to=4)
+    assert cost.count(graph.kept(removed)) <= most
     plan = make_plan(graph.model, latency=0.6, macs=0.8, graph=graph)
     assert plan.expected["macs"] <= 0.62 * plan.expected["macs_before"]
     assert plan.settings["latency"] == 0.6
@@ -141,7 +147,8 @@ def test_tables_fall_with_the_width(graph):
         removed = np.zeros(len(graph.units.pinned), bool)
         for group in graph.groups:
             removed[group.classes[: int(part * group.num_channels)]] = True
-        shares.append(tables.share(removed))
+        whole = tables.count(graph.kept())
+        shares.append(tables.count(graph.kept(removed)) / whole)
     assert shares[0] == 1.0
     assert all(a >= b > 0 for a, b in zip(shares, shares[1:], strict=False))
 
@@ -151,7 +158,8 @@ def test_tables_without_time_to_measure(graph):
     assert tables.num_measured == 0 and tables.num_layers == 5
     removed = np.zeros(len(graph.units.pinned), bool)
     removed[graph.groups[0].classes[:16]] = True
-    assert 0.1 < tables.share(removed) < 1
+    share = tables.count(graph.kept(removed)) / tables.count(graph.kept())
+    assert 0.1 < share < 1
 
 
 def test_timer_measures_equal_layers_once(monkeypatch):

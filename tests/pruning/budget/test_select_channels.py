@@ -9,7 +9,8 @@ from pruning.zoo import conv, head
 from keras_sda.graph import ChannelGraph
 from keras_sda.layers import GroupedConv2D
 from keras_sda.pruning import make_plan, shrink
-from keras_sda.pruning.budget.model_cost import ModelCost
+from keras_sda.pruning.budget.mac_cost import MacCost
+from keras_sda.pruning.budget.parameter_cost import ParameterCost
 from keras_sda.pruning.budget.select_channels import select_channels
 from keras_sda.utils import InvalidInputError
 
@@ -27,12 +28,28 @@ def graph():
     return ChannelGraph(network())
 
 
+class Whole:
+    """What there is, and what is left."""
+
+    def __init__(self, graph):
+        self._graph = graph
+        self._costs = {"params": ParameterCost(graph), "macs": MacCost(graph)}
+        self.params, self.macs = self.count(None)
+
+    def count(self, removed):
+        kept = self._graph.kept(removed)
+        return tuple(cost.count(kept) for cost in self._costs.values())
+
+    def targets(self, numbers):
+        return [(self._costs[name], value) for name, value in numbers.items()]
+
+
 def select(graph, targets, scores=None, **constraints):
-    cost = ModelCost(graph)
+    cost = Whole(graph)
     if scores is None:
         generator = np.random.default_rng(0)
         scores = [generator.uniform(size=g.num_channels) for g in graph.groups]
-    removed = select_channels(graph, scores, targets, cost, **constraints)
+    removed = select_channels(graph, scores, cost.targets(targets), **constraints)
     kept = graph.kept(removed)
     widths = {
         name: kept.count(layer.made)
@@ -45,7 +62,7 @@ def select(graph, targets, scores=None, **constraints):
 @pytest.mark.parametrize("scope", ["global", "layer"])
 @pytest.mark.parametrize("share", [0.8, 0.5, 0.2])
 def test_targets_are_met_and_hardly_missed(graph, scope, share):
-    cost = ModelCost(graph)
+    cost = Whole(graph)
     _, (params, macs) = select(graph, {"macs": share * cost.macs}, scope=scope)
     assert 0.75 * share < macs / cost.macs <= share
     _, (params, macs) = select(graph, {"params": share * cost.params}, scope=scope)
@@ -57,8 +74,8 @@ def test_targets_are_met_and_hardly_missed(graph, scope, share):
 
 def test_the_lowest_scores_go(graph):
     scores = [np.arange(1.0, g.num_channels + 1) for g in graph.groups]
-    cost = ModelCost(graph)
-    removed = select_channels(graph, scores, {"macs": 0.6 * cost.macs}, cost)
+    cost = Whole(graph)
+    removed = select_channels(graph, scores, cost.targets({"macs": 0.6 * cost.macs}))
     for group in graph.groups:
         gone = removed[group.classes]
         assert gone.any() and gone[: gone.sum()].all()
@@ -69,7 +86,7 @@ def test_scopes():
     x = keras.Input((8,))
     y = layers.Dense(20, name="b")(layers.Dense(20, name="a")(x))
     graph = ChannelGraph(keras.Model(x, layers.Dense(2)(y)))
-    half = {"params": 0.6 * ModelCost(graph).params}
+    half = {"params": 0.6 * Whole(graph).params}
     flat, steep = np.linspace(0.9, 1.1, 20), np.linspace(1.1, 0.9, 20)
     flat[:15] = 0.01
     widths, _ = select(graph, half, [flat, steep], scope="global")
@@ -80,7 +97,7 @@ def test_scopes():
 
 def test_equal_scores_go_one_by_one(graph):
     """All scales of a new batch normalisation are one."""
-    cost = ModelCost(graph)
+    cost = Whole(graph)
     scores = [np.ones(g.num_channels) for g in graph.groups]
     _, (_, macs) = select(graph, {"macs": 0.5 * cost.macs}, scores)
     assert macs > 0.45 * cost.macs
@@ -88,26 +105,26 @@ def test_equal_scores_go_one_by_one(graph):
 
 @pytest.mark.parametrize("round_to", [4, 8])
 def test_round_to(graph, round_to):
-    target = {"macs": 0.5 * ModelCost(graph).macs}
+    target = {"macs": 0.5 * Whole(graph).macs}
     widths, _ = select(graph, target, round_to=round_to)
     assert all(widths[name] % round_to == 0 for name in "abgc")
     assert widths["g"] % 4 == 0
 
 
 def test_round_to_keeps_layers_that_are_no_multiple(graph):
-    widths, _ = select(graph, {"macs": 0.9 * ModelCost(graph).macs}, round_to=32)
+    widths, _ = select(graph, {"macs": 0.9 * Whole(graph).macs}, round_to=32)
     assert widths["a"] == 24 and widths["b"] in (32, 40)
 
 
 def test_min_channels(graph):
-    target = {"macs": 0.3 * ModelCost(graph).macs}
+    target = {"macs": 0.3 * Whole(graph).macs}
     widths, _ = select(graph, target, min_channels=12)
     assert min(widths[name] for name in "abgc") >= 12
     assert widths["g"] % 4 == 0
 
 
 def test_exclude(graph):
-    target = {"macs": 0.6 * ModelCost(graph).macs}
+    target = {"macs": 0.6 * Whole(graph).macs}
     widths, _ = select(graph, target, exclude=["b"])
     assert widths["b"] == 40 and widths["a"] < 24
 
@@ -116,7 +133,7 @@ def test_exclude(graph):
     "constraints", [{}, {"min_channels": 8}, {"exclude": ["a", "b", "c"]}]
 )
 def test_an_impossible_target_says_the_floor(graph, constraints):
-    cost = ModelCost(graph)
+    cost = Whole(graph)
     with pytest.raises(InvalidInputError, match="cannot be reached") as error:
         select(graph, {"macs": 1.0}, **constraints)
     words = str(error.value).split("the floor is macs=")[1].split()

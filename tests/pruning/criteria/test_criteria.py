@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from keras_sda.graph import ChannelGraph
-from keras_sda.pruning import CRITERIA, make_plan
+from keras_sda.pruning import CRITERIA, collect_statistics, make_plan
 
 KERNEL = np.array([[1.0, -2.0, 0.5], [3.0, 0.0, -0.5]], "float32")
 GAMMA = np.array([0.2, -0.1, 0.3], "float32")
@@ -27,7 +27,7 @@ def network():
 
 def score(name, statistics=None):
     (group,) = ChannelGraph(network()).groups
-    return CRITERIA[name](group, statistics or {})
+    return CRITERIA[name].score(group, statistics)
 
 
 def test_l1():
@@ -47,7 +47,7 @@ def test_bn_scale_without_normalization_is_l1():
     graph = ChannelGraph(keras.Model(x, layers.Dense(1)(layers.Dense(3)(x))))
     (group,) = graph.groups
     np.testing.assert_allclose(
-        CRITERIA["bn_scale"](group, {}), CRITERIA["l1"](group, {})
+        CRITERIA["bn_scale"].score(group, None), CRITERIA["l1"].score(group, None)
     )
 
 
@@ -67,10 +67,10 @@ def test_a_channel_made_by_two_layers_is_their_mean():
     one.kernel.assign(KERNEL)
     other.kernel.assign(3 * KERNEL)
     np.testing.assert_allclose(
-        CRITERIA["l1"](group, {}), 2 * np.abs(KERNEL).mean(0), rtol=1e-6
+        CRITERIA["l1"].score(group, None), 2 * np.abs(KERNEL).mean(0), rtol=1e-6
     )
     np.testing.assert_allclose(
-        CRITERIA["l2"](group, {}), np.sqrt(5 * (KERNEL**2).mean(0)), rtol=1e-6
+        CRITERIA["l2"].score(group, None), np.sqrt(5 * (KERNEL**2).mean(0)), rtol=1e-6
     )
 
 
@@ -80,7 +80,7 @@ def test_tied_groups_of_a_convolution_count_together():
     graph = ChannelGraph(keras.Model(x, layers.Conv2D(1, 1)(grouped(x))))
     (group,) = graph.groups
     grouped.kernel.assign(np.tile(np.array([1.0, 2.0, 3.0, -8.0]), (1, 1, 2, 1)))
-    np.testing.assert_allclose(CRITERIA["l1"](group, {}), [2.0, 5.0])
+    np.testing.assert_allclose(CRITERIA["l1"].score(group, None), [2.0, 5.0])
 
 
 def test_random_follows_the_seed():
@@ -115,13 +115,12 @@ def test_criteria_on_data(name):
         received["scores"] = scores(group)
         return received["scores"]
 
-    from keras_sda.pruning.criteria.channel_statistics import channel_statistics
-
     graph = ChannelGraph(model)
-    statistics = channel_statistics(graph, model, name, (inputs, targets), "mse")
+    data = inputs, targets
+    statistics = collect_statistics(graph, [CRITERIA[name]], data, "mse")
 
     def scores(group):
-        return CRITERIA[name](group, statistics)
+        return CRITERIA[name].score(group, statistics)
 
     make_plan(model, params=0.8, importance=spy)
     np.testing.assert_allclose(scores(graph.groups[0]), expected, rtol=1e-4)

@@ -4,10 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_sda.data.fit.data_batches import data_batches
+from keras_sda.data.fit.fit_data import FitData
 from keras_sda.graph import ChannelGraph
-from keras_sda.pruning import CRITERIA, make_plan
-from keras_sda.pruning.criteria.channel_statistics import channel_statistics
+from keras_sda.pruning import CRITERIA, collect_statistics, make_plan
 from keras_sda.utils import InvalidInputError
 
 layers = keras.layers
@@ -30,6 +29,13 @@ def batch(size=40, classes=3):
     return images, generator.integers(0, classes, size)
 
 
+def scores(graph, importance, data, loss=None):
+    """For every group one number per channel."""
+    criterion = CRITERIA[importance]
+    statistics = collect_statistics(graph, [criterion], data, loss)
+    return [criterion.score(group, statistics) for group in graph.groups]
+
+
 def loss_of(model, images, labels):
     predicted = model.predict(images, verbose=0)
     return -np.log(predicted[np.arange(len(labels)), labels].astype("float64")).mean()
@@ -41,9 +47,7 @@ def test_taylor_is_the_slope_of_the_loss():
     model.set_weights([2 * weight + 0.1 for weight in model.get_weights()])
     images, labels = batch(32)
     graph = ChannelGraph(model)
-    found = channel_statistics(
-        graph, model, "taylor", (images, labels), "sparse_categorical_crossentropy"
-    )["loss_changes"]
+    found = scores(graph, "taylor", (images, labels), "sparse_categorical_crossentropy")
     step = 5e-2
     for name, channel in (("a", 1), ("b", 2)):
         (group,) = (g for g in graph.groups if name in g.writers)
@@ -61,7 +65,7 @@ def test_taylor_is_the_slope_of_the_loss():
             model.set_weights(start)
         slope = abs(losses[1] - losses[0]) / (2 * step)
         np.testing.assert_allclose(found[group.index][channel], slope, rtol=0.03)
-        assert CRITERIA["taylor"](group, {"loss_changes": found})[channel] > 0
+        assert found[group.index][channel] > 0
 
 
 def test_taylor_averages_over_batches_and_takes_every_form_of_data():
@@ -84,14 +88,11 @@ def test_taylor_averages_over_batches_and_takes_every_form_of_data():
         (parts, keras.losses.SparseCategoricalCrossentropy()),
         (iter(parts), keras.losses.CategoricalCrossentropy()),
     ):
-        found = channel_statistics(graph, model, "taylor", data, loss)["loss_changes"]
+        found = scores(graph, "taylor", data, loss)
         reference = reference or found
         for a, b in zip(found, reference, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-7)
-    halves = [
-        channel_statistics(graph, model, "taylor", part, sparse)["loss_changes"]
-        for part in parts
-    ]
+    halves = [scores(graph, "taylor", part, sparse) for part in parts]
     np.testing.assert_allclose(
         reference[0], (halves[0][0] + halves[1][0]) / 2, rtol=1e-4
     )
@@ -122,12 +123,11 @@ def test_activations_are_means_of_what_layers_read():
     images, _ = batch(40)
     graph = ChannelGraph(model)
     for data in ((images, None), images, [images[:10], images[10:]]):
-        means = channel_statistics(graph, model, "activation", data, None)
+        means = scores(graph, "activation", data)
         (group,) = (g for g in graph.groups if "a" in g.writers)
         read = keras.Model(model.input, model.get_layer("b").input)
         expected = np.abs(read.predict(images, verbose=0)).mean((0, 1, 2))
-        found = [means["activations"][int(label)] for label in group.classes]
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        np.testing.assert_allclose(means[group.index], expected, rtol=1e-4)
 
 
 def test_activations_of_hidden_units_are_not_zero():
@@ -139,10 +139,10 @@ def test_activations_of_hidden_units_are_not_zero():
     y = SqueezeExcite2D(4, name="excite")(y)
     model = keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling2D()(y)))
     graph = ChannelGraph(model)
-    statistics = channel_statistics(graph, model, "activation", batch()[0], None)
+    found = scores(graph, "activation", batch()[0])
     assert len(graph.groups) == 2
-    for group in graph.groups:
-        assert (CRITERIA["activation"](group, statistics) > 0).all()
+    for score in found:
+        assert (score > 0).all()
 
 
 def test_bad_data():
@@ -181,7 +181,7 @@ def test_endless_data_is_refused():
     model = network()
     stream = tf.data.Dataset.from_tensors(batch()).repeat()
     with pytest.raises(InvalidInputError, match="never ends"):
-        next(data_batches(stream, model))
+        next(FitData(stream, model).batches())
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
@@ -190,16 +190,18 @@ def test_other_backends_give_the_same(backend, run_python, capsys):
     code = """
 import numpy as np, keras
 from keras_sda.graph import ChannelGraph
-from keras_sda.pruning.criteria.channel_statistics import channel_statistics
+from keras_sda.pruning import CRITERIA, collect_statistics
 x = keras.Input((4,))
 y = keras.layers.Dense(3, kernel_initializer="ones", bias_initializer="ones")(x)
 y = keras.layers.BatchNormalization()(y)
 model = keras.Model(x, keras.layers.Dense(1, kernel_initializer="ones")(y))
 graph = ChannelGraph(model)
 data = np.arange(8.0).reshape(2, 4).astype("float32"), np.zeros((2, 1), "float32")
-taylor = channel_statistics(graph, model, "taylor", data, "mse")["loss_changes"]
-seen = channel_statistics(graph, model, "activation", data, None)["activations"]
-print([[float(v) for v in c] for c in taylor], list(map(float, seen.values())))
+criteria = [CRITERIA["taylor"], CRITERIA["activation"]]
+found = collect_statistics(graph, criteria, data, "mse")
+taylor = [CRITERIA["taylor"].score(group, found) for group in graph.groups]
+seen = np.concatenate(found["activation"]) / found.num_samples
+print([[float(v) for v in c] for c in taylor], list(map(float, seen)))
 """
     exec(code, {})
     expected = capsys.readouterr().out
