@@ -9,6 +9,7 @@ import numpy as np
 from keras.applications import imagenet_utils
 
 from keras_sda.applications.presets.presets import IMAGENET_MEAN, IMAGENET_STD
+from keras_sda.graph import all_layers
 from keras_sda.graph.model.as_functional import as_functional
 from keras_sda.graph.model.model_graph import ModelGraph
 from keras_sda.utils import InvalidInputError
@@ -191,7 +192,7 @@ class PixelScaling:
 
 def find_family(model: keras.Model) -> _Family | None:
     """The networks of the table that a model is one of, by the names of its layers."""
-    layers = list(model._flatten_layers())
+    layers = all_layers(model)
     if any(map(_is_of_hub, layers)):
         return None  # Some have names of keras.applications and other weights.
     names = {layer.name for layer in layers}

@@ -2,18 +2,14 @@
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
-from keras_sda.cli.run import (
-    leave_out_defaults,
-    run_options,
-    show_changes,
-    typed_options,
-)
+from keras_sda.cli.run import run_options, show_changes, typed_options
 from keras_sda.utils import InvalidInputError
 
 
 def add_group_command(
-    commands: argparse._SubParsersAction,
+    commands: Any,
     command: Callable[..., argparse.ArgumentParser],
     show: Callable[[str], None],
 ) -> None:
@@ -38,10 +34,10 @@ def add_group_command(
         "file",
         metavar="MODEL.keras",
         nargs="?",
+        default=argparse.SUPPRESS,
         help="Saved model, as --model. Not needed with --resume.",
     )
-    add_arguments(parser, GroupOptions)
-    leave_out_defaults(parser)
+    add_arguments(parser, GroupOptions, typed_only=True)
 
 
 def _group(options, show):

@@ -3,10 +3,11 @@
 import argparse
 import json
 from collections.abc import Callable
+from typing import Any
 
 
 def add_list_command(
-    commands: argparse._SubParsersAction,
+    commands: Any,
     command: Callable[..., argparse.ArgumentParser],
     show: Callable[[str], None],
 ) -> None:

@@ -91,10 +91,7 @@ def _add_train(commands):
         "Train an image classifier",
         "keras-sda train --dataset digits --model SDAResNet20 --output runs/digits",
     )
-    add_arguments(parser, TrainOptions)
-    for action in parser._actions:
-        # What was not typed stays away: --resume takes it from the run itself.
-        action.default = argparse.SUPPRESS
+    add_arguments(parser, TrainOptions, typed_only=True)
 
 
 def _train(options):

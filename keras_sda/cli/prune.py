@@ -2,18 +2,14 @@
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
-from keras_sda.cli.run import (
-    leave_out_defaults,
-    run_options,
-    show_changes,
-    typed_options,
-)
+from keras_sda.cli.run import run_options, show_changes, typed_options
 from keras_sda.utils import InvalidInputError
 
 
 def add_pruning_commands(
-    commands: argparse._SubParsersAction,
+    commands: Any,
     command: Callable[..., argparse.ArgumentParser],
     show: Callable[[str], None],
 ) -> None:
@@ -38,14 +34,10 @@ def add_pruning_commands(
         "model",
         metavar="MODEL.keras",
         nargs="?",
+        default=argparse.SUPPRESS,
         help="Saved model (.keras, or .h5 of Keras). Not needed with --resume.",
     )
-    fields = argparse.ArgumentParser(add_help=False)
-    add_arguments(fields, PruneOptions)
-    for action in fields._actions:
-        if action.dest != "model":
-            parser._add_action(action)
-    leave_out_defaults(parser)
+    add_arguments(parser, PruneOptions, typed_only=True, leave_out=("model",))
     parser = command(
         commands,
         "report",

@@ -5,16 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
-def leave_out_defaults(parser: argparse.ArgumentParser) -> None:
-    """Lets a parser give what was typed alone: --resume takes the rest from the run.
-
-    Args:
-        parser: The parser of a command, with all of its arguments.
-    """
-    for action in parser._actions:
-        action.default = argparse.SUPPRESS
-
-
 def typed_options(options: argparse.Namespace) -> dict[str, Any]:
     """The options that were typed, by name.
 

@@ -2,17 +2,13 @@
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
-from keras_sda.cli.run import (
-    leave_out_defaults,
-    run_options,
-    show_changes,
-    typed_options,
-)
+from keras_sda.cli.run import run_options, show_changes, typed_options
 
 
 def add_search_command(
-    commands: argparse._SubParsersAction,
+    commands: Any,
     command: Callable[..., argparse.ArgumentParser],
     show: Callable[[str], None],
 ) -> None:
@@ -33,8 +29,7 @@ def add_search_command(
         "keras-sda search --model CIFARResNet20 --dataset digits --target_macs 0.5 "
         "--output runs/digits_search",
     )
-    add_arguments(parser, SearchOptions)
-    leave_out_defaults(parser)
+    add_arguments(parser, SearchOptions, typed_only=True)
 
 
 def _search(options, show):

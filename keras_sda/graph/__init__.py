@@ -21,13 +21,19 @@ from keras_sda.graph.model.check_own_variables import check_own_variables
 from keras_sda.graph.model.convolutions import CONVOLUTIONS, is_convolution
 from keras_sda.graph.model.find_head import Head, find_head
 from keras_sda.graph.model.input_specs import input_specs
+from keras_sda.graph.model.keras_internals import (
+    all_layers,
+    attention_projections,
+    draw_from,
+    full_name,
+    variable_index,
+)
 from keras_sda.graph.model.layer_call import LayerCall
 from keras_sda.graph.model.layer_calls import layer_calls
 from keras_sda.graph.model.model_graph import GraphNode, ModelGraph
 from keras_sda.graph.model.model_scope import model_scope
 from keras_sda.graph.model.shortcut_convolutions import shortcut_convolutions
 from keras_sda.graph.model.unwrapped import unwrapped
-from keras_sda.graph.rules.attention_rules import attention_projections
 from keras_sda.graph.rules.channel_call import ChannelCall
 from keras_sda.graph.rules.channel_rules import register_rule
 from keras_sda.graph.rules.unit_table import Channels, Kept
@@ -47,14 +53,17 @@ __all__ = [
     "LayerCall",
     "ModelGraph",
     "Untouchable",
+    "all_layers",
     "as_functional",
     "attention_projections",
     "check_own_variables",
     "clone_edited",
+    "draw_from",
     "find_head",
     "expand_blocks",
     "expand_known_blocks",
     "frozen_note",
+    "full_name",
     "inner_calls",
     "input_specs",
     "is_convolution",
@@ -71,4 +80,5 @@ __all__ = [
     "unfold_models",
     "unfolded",
     "unwrapped",
+    "variable_index",
 ]

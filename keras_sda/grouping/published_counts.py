@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_sda.analysis import count_macs
-from keras_sda.graph import layer_calls
+from keras_sda.graph import all_layers, layer_calls
 from keras_sda.grouping.find_groupable_layers import find_groupable_layers
 from keras_sda.layers.compression.self_grouped import SelfGrouped
 
@@ -68,7 +68,7 @@ def published_counts(
     Source: arXiv 2009.13803 and the counting of the authors' code.
     """
     masked = {
-        id(layer) for layer in model._flatten_layers() if isinstance(layer, SelfGrouped)
+        id(layer) for layer in all_layers(model) if isinstance(layer, SelfGrouped)
     }
     if not masked:
         masked = {

@@ -126,7 +126,7 @@ class _EpochOrder(keras.callbacks.Callback):
 def _state(optimizer: Any) -> list[tuple]:
     """What an optimizer remembers of the steps before, with its start values."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    kept = {id(optimizer.iterations), id(optimizer._learning_rate)}
+    kept = {id(optimizer.iterations), id(optimizer.learning_rate)}
     return [
         (variable, keras.ops.convert_to_numpy(variable).copy())
         for variable in optimizer.variables

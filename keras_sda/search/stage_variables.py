@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_sda.graph import all_layers
 from keras_sda.graph.model.convolutions import is_convolution
 from keras_sda.layers import ScaledSigmoidGate
 
@@ -39,7 +40,7 @@ def stage_variables(
     Source: arXiv 2103.02126 (Pattern Recognition 126, 2022), the authors' code.
     """
     gates, frozen = set(), set()
-    for layer in gated._flatten_layers():
+    for layer in all_layers(gated):
         if isinstance(layer, ScaledSigmoidGate):
             gates.update(id(variable) for variable in layer.weights)
         elif is_convolution(layer) or _normalises_maps(layer):

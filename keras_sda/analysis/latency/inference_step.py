@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_sda.analysis.latency.timer import stopwatch
-from keras_sda.graph import as_functional, input_specs
+from keras_sda.graph import all_layers, as_functional, input_specs
 from keras_sda.utils import InvalidInputError
 from keras_sda.version import __version__
 
@@ -158,7 +158,7 @@ def _without_batch(shape):
 
 def _compute_dtype(model, specs):
     if isinstance(model, keras.Layer):
-        layers = [layer for layer in model._flatten_layers() if layer.weights]
+        layers = [layer for layer in all_layers(model) if layer.weights]
         dtypes = {layer.compute_dtype for layer in layers if layer is not model}
         if dtypes:
             return "/".join(sorted(dtypes))

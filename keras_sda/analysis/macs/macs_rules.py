@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_sda.analysis.macs import layer_macs, operation_macs
-from keras_sda.graph import LayerCall, inner_calls
+from keras_sda.graph import LayerCall, full_name, inner_calls
 from keras_sda.graph.rules.channel_rules import own_rule
 from keras_sda.utils import InvalidInputError
 
@@ -60,38 +60,38 @@ _ZERO_LAYERS = """
     RandomSharpness RandomShear RandomTranslation RandomZoom Solarization
 """
 
-# Classes without a public name are listed by the one that Keras gives them.
+# Classes that Keras does not export, as `full_name` has them.
 _ZERO_BY_NAME = (
-    "keras.src.applications.convnext.LayerScale",
-    "keras.src.applications.convnext.StochasticDepth",
-    "keras.src.applications.inception_resnet_v2.CustomScaleLayer",
-    "keras.src.ops.image.CropImages",
-    "keras.src.ops.image.ExtractPatches",
-    "keras.src.ops.image.PadImages",
-    "keras.src.ops.image.Resize",
+    "keras.applications.convnext.LayerScale",
+    "keras.applications.convnext.StochasticDepth",
+    "keras.applications.inception_resnet_v2.CustomScaleLayer",
+    "keras.ops.image.CropImages",
+    "keras.ops.image.ExtractPatches",
+    "keras.ops.image.PadImages",
+    "keras.ops.image.Resize",
 )
 
 _OPERATIONS = {
-    "keras.src.ops.numpy.Matmul": operation_macs.matmul,
-    "keras.src.ops.numpy.Dot": operation_macs.dot,
-    "keras.src.ops.numpy.Inner": operation_macs.dot,
-    "keras.src.ops.numpy.Vdot": operation_macs.vdot,
-    "keras.src.ops.numpy.Tensordot": operation_macs.tensordot,
-    "keras.src.ops.numpy.Einsum": operation_macs.einsum,
-    "keras.src.ops.nn.Conv": operation_macs.convolution,
-    "keras.src.ops.nn.ConvTranspose": operation_macs.transposed_convolution,
-    "keras.src.ops.nn.DepthwiseConv": operation_macs.depthwise_convolution,
-    "keras.src.ops.nn.SeparableConv": operation_macs.separable_convolution,
-    "keras.src.ops.nn.DotProductAttention": operation_macs.dot_product_attention,
+    "keras.ops.numpy.Matmul": operation_macs.matmul,
+    "keras.ops.numpy.Dot": operation_macs.dot,
+    "keras.ops.numpy.Inner": operation_macs.dot,
+    "keras.ops.numpy.Vdot": operation_macs.vdot,
+    "keras.ops.numpy.Tensordot": operation_macs.tensordot,
+    "keras.ops.numpy.Einsum": operation_macs.einsum,
+    "keras.ops.nn.Conv": operation_macs.convolution,
+    "keras.ops.nn.ConvTranspose": operation_macs.transposed_convolution,
+    "keras.ops.nn.DepthwiseConv": operation_macs.depthwise_convolution,
+    "keras.ops.nn.SeparableConv": operation_macs.separable_convolution,
+    "keras.ops.nn.DotProductAttention": operation_macs.dot_product_attention,
 }
 
 # All other functions of these modules move, reduce or transform elements ...
 _ELEMENTWISE_MODULES = (
-    "keras.src.ops.numpy",
-    "keras.src.ops.nn",
-    "keras.src.ops.math",
-    "keras.src.ops.core",
-    "keras.src.ops.einops",
+    "keras.ops.numpy",
+    "keras.ops.nn",
+    "keras.ops.math",
+    "keras.ops.core",
+    "keras.ops.einops",
 )
 # ... except these, which run a product, a transform or a function of the caller.
 _UNKNOWN_OPERATIONS = set(
@@ -158,7 +158,8 @@ def register_macs_rule(layer_type: type | str, rule: Rule | None = None) -> Call
             raise InvalidInputError(
                 f"`rule` must be a function of one `LayerCall`. Received: {function!r}."
             )
-        _rules[layer_type] = function
+        is_name = isinstance(layer_type, str)
+        _rules[full_name(layer_type) if is_name else layer_type] = function
         return function
 
     return register if rule is None else register(rule)
@@ -200,13 +201,14 @@ def count_macs(call: LayerCall) -> int | None:
             if cls.call is base.call:
                 return rule(call)
             break  # A subclass with a `call` of its own may compute anything.
-    if cls.__module__ in _ELEMENTWISE_MODULES:
-        return None if cls.__name__ in _UNKNOWN_OPERATIONS else 0
+    module, _, name = full_name(cls).rpartition(".")
+    if module in _ELEMENTWISE_MODULES:
+        return None if name in _UNKNOWN_OPERATIONS else 0
     return _count_inside(call) if isinstance(layer, keras.Layer) else None
 
 
 def _find(rules: Mapping[type | str, Rule], cls: type) -> Rule | None:
-    return rules.get(cls) or rules.get(f"{cls.__module__}.{cls.__qualname__}")
+    return rules.get(cls) or rules.get(full_name(cls))
 
 
 def _count_inside(call: LayerCall) -> int | None:

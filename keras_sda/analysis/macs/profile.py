@@ -8,7 +8,7 @@ from absl import logging
 
 from keras_sda.analysis.macs.macs_rules import count_macs
 from keras_sda.analysis.macs.model_profile import LayerProfile, ModelProfile
-from keras_sda.graph import LayerCall, layer_calls
+from keras_sda.graph import LayerCall, all_layers, layer_calls
 
 
 def profile(model: keras.Model, input_shape: Any = None) -> ModelProfile:
@@ -105,7 +105,7 @@ def _count_new(layer: keras.Operation, counted: set[int]) -> tuple[int, int]:
     counted.update(id(weight) for weight in new)
     skipped = {
         id(weight)
-        for part in (layer, *getattr(layer, "_flatten_layers", tuple)())
+        for part in all_layers(layer)
         for weight in getattr(part, "bookkeeping_weights", ())
     }
     new = [weight for weight in new if id(weight) not in skipped]

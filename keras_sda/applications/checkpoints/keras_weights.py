@@ -10,6 +10,7 @@ from keras_sda.applications.checkpoints.weights_mismatch import (
     check_kinds,
     check_weights_match,
 )
+from keras_sda.graph import all_layers
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.files.check_keras_file import open_weights
 from keras_sda.utils.files.load_model import check_values
@@ -95,7 +96,7 @@ def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
 
 def _load(model, path):
     model.load_weights(path)
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         # Normalization computes what it applies from its weights, once.
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()

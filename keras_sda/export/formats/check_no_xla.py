@@ -5,6 +5,7 @@ import pathlib
 
 import keras
 
+from keras_sda.graph import all_layers
 from keras_sda.utils import InvalidInputError
 
 _GROUPED = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -27,7 +28,7 @@ def check_no_xla_layers(model: keras.Model) -> None:
     >>> from keras_sda.export.formats.check_no_xla import check_no_xla_layers
     >>> check_no_xla_layers(keras.Sequential([keras.layers.Conv2D(4, 3)]))
     """
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if (
             isinstance(layer, _GROUPED)
             and layer.groups > 1

@@ -29,7 +29,7 @@ from keras_sda.export.passes.separate_shared_relus import (
 )
 from keras_sda.export.passes.split_groups import split_groups
 from keras_sda.export.passes.to_float32 import to_float32
-from keras_sda.graph import model_scope, uncompiled
+from keras_sda.graph import all_layers, model_scope, uncompiled
 from keras_sda.tasks import Classification
 from keras_sda.utils import InvalidInputError
 
@@ -134,7 +134,7 @@ def export_saved_model(
     preprocess = preprocess_for_serving(model, preprocessing, image_shape[-1])
     _check_number("top_k", top_k)
     # Only what has to be copied is: a layer may not come back from its config.
-    if any(is_grouped(layer) for layer in model._flatten_layers()):
+    if any(is_grouped(layer) for layer in all_layers(model)):
         model = replace_grouped_convolutions(model)
     check_no_xla_layers(model)
     task = Classification.of(given, activation, exclusive=None)
@@ -226,8 +226,7 @@ def _check_shapes(model):
 
 def _is_reduced(model):
     return any(
-        layer.compute_dtype in ("bfloat16", "float16")
-        for layer in model._flatten_layers()
+        layer.compute_dtype in ("bfloat16", "float16") for layer in all_layers(model)
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_sda.graph.channels.channel_group import ChannelGroup, GroupPart
 from keras_sda.graph.model.as_functional import as_functional
+from keras_sda.graph.model.keras_internals import input_structure
 from keras_sda.graph.model.model_graph import ModelGraph
 from keras_sda.graph.model.unwrapped import unwrapped
 from keras_sda.graph.rules.channel_call import READS, ChannelCall
@@ -334,7 +335,7 @@ def _listed(inside, limit=6):
 
 def _takes(nested, node) -> bool:
     """Whether the tensors of a call are the inputs of a nested model, in order."""
-    given, struct = node.args[:1], nested._inputs_struct
+    given, struct = node.args[:1], input_structure(nested)
     if given and isinstance(given[0], dict):
         if not (isinstance(struct, dict) and set(struct) == set(given[0])):
             return False

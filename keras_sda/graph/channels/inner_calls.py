@@ -1,13 +1,12 @@
 """Look inside a layer: the calls of which its `call` consists."""
 
-import contextlib
 import inspect
 from typing import Any
 
 import keras
-from keras.src import backend
-from keras.src.backend.common import global_state
 
+from keras_sda.graph.model.call_marks import untouched
+from keras_sda.graph.model.keras_internals import all_layers
 from keras_sda.graph.model.layer_call import LayerCall
 from keras_sda.graph.model.layer_calls import read_calls
 
@@ -50,29 +49,17 @@ def inner_calls(call: LayerCall) -> list[LayerCall] | None:
     >>> [x.output_shapes[0] for x in inner_calls(outer)]
     [(6, 6, 4), (6, 6, 4)]
     """
-    with _untouched(call.layer):
+    with untouched(call.layer):
         found = _by_keras(call)
         return _by_tensorflow(call) if found is None else found
 
 
-@contextlib.contextmanager
-def _untouched(layer):
-    """What calls leave behind in layers and in the counters of names is taken away."""
-    uids = global_state.get_global_attribute("object_name_uids")
-    uids = None if uids is None else uids.copy()
-    parts = list(layer._flatten_layers(recursive=True))
-    kept = [
-        (values, list(values))
-        for part in parts
-        for name in ("_inbound_nodes", "_outbound_nodes", "_losses")
-        if isinstance(values := getattr(part, name, None), list)
-    ]
-    try:
-        yield
-    finally:
-        for values, before in kept:
-            values[:] = before
-        global_state.set_global_attribute("object_name_uids", uids)
+class _Function(keras.Operation):
+    """A function that Keras runs on symbolic tensors alone."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.call = function
 
 
 def _arguments(call, new):
@@ -147,14 +134,14 @@ def _by_tensorflow(call):
             raise ValueError("a product that nobody counts")
         return outputs
 
-    parts = call.layer._flatten_layers(include_self=False, recursive=True)
+    parts = all_layers(call.layer, itself=False)
     parts = [part for part in parts if "call" not in vars(part)]
     try:
         args, kwargs = _arguments(call, lambda x: keras.KerasTensor(x.shape, x.dtype))
         for part in parts:
             # Not by setattr, which would track it.
             object.__setattr__(part, "call", watched(part, part.call))
-        backend.compute_output_spec(trace, *args, **kwargs)
+        _Function(trace).compute_output_spec(*args, **kwargs)
     except Exception:  # Layers of users raise many kinds of errors.
         return None
     finally:

@@ -9,6 +9,7 @@ import keras
 
 from keras_sda.graph.model.as_functional import as_functional
 from keras_sda.graph.model.check_own_variables import check_own_variables
+from keras_sda.graph.model.keras_internals import all_layers
 from keras_sda.graph.model.model_scope import model_scope
 from keras_sda.utils import InvalidInputError
 
@@ -146,7 +147,7 @@ def _subclassed(model):
 
 def _copy_trainable(old, new):
     new.trainable = old.trainable
-    inner = zip(old._flatten_layers(), new._flatten_layers(), strict=True)
+    inner = zip(all_layers(old), all_layers(new), strict=True)
     for before, after in inner:
         if after.trainable != before.trainable:
             after.trainable = before.trainable
@@ -224,7 +225,7 @@ def _set_weights(layer, values):
         )
     for variable, value in zip(layer.weights, values, strict=True):
         variable.assign(keras.ops.convert_to_numpy(value))
-    for inner in layer._flatten_layers():
+    for inner in all_layers(layer):
         # Normalization computes what it applies from its weights, once.
         if hasattr(inner, "finalize_state"):
             inner.finalize_state()

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 import keras
 from absl import logging
 
-# Which names Keras gives by itself is not part of its public interface.
-from keras.src.utils.naming import to_snake_case
-
 from keras_sda.graph.edit.clone_edited import clone_edited, new_inputs, uncompiled
 from keras_sda.graph.edit.rebuild import from_config
 from keras_sda.graph.edit.trace_block import symbolic, trace_block
 from keras_sda.graph.model.as_functional import as_functional
+from keras_sda.graph.model.call_marks import CallMarks, uncalled_copy
+from keras_sda.graph.model.keras_internals import all_layers, automatic_name
 from keras_sda.graph.model.layer_calls import nested_inputs
 from keras_sda.graph.model.model_graph import ModelGraph
 from keras_sda.graph.model.model_scope import model_scope
@@ -182,7 +181,7 @@ def is_block(layer: keras.layers.Layer) -> bool:
         return False
     if find_rule(layer) is not None or _is_graph(layer):
         return False
-    return len(layer._flatten_layers()) > 1
+    return bool(all_layers(layer, itself=False))
 
 
 def _is_graph(layer):
@@ -219,7 +218,7 @@ class _Expander:
         self._models = {}
         self._expanded = []
         self._refused = set()
-        self._copied = set()
+        self._copied = []
         self._called = set()
         self._names = {}  # of layers inside blocks, by id
         self._taken = set()
@@ -241,7 +240,7 @@ class _Expander:
         self._taken = {node.name for node in graph.nodes}
         inputs = new_inputs(model)
         flat = keras.tree.flatten(inputs)
-        nodes = _NodeCounts(model)
+        marks = CallMarks(model)
         renamed, self._renamed = self._renamed, []
         try:
             outputs = self._run(graph, flat, None)
@@ -249,7 +248,7 @@ class _Expander:
             expanded = keras.Model(inputs, outputs, name=model.name)
             return clone_edited(uncompiled(expanded), self._edit, self._nested)
         finally:
-            nodes.restore(self._copied | {id(layer) for layer in self._expanded})
+            marks.forget([*self._copied, *self._expanded])
             for layer, name in self._renamed:
                 layer.name = name
             self._renamed = renamed
@@ -262,7 +261,7 @@ class _Expander:
         return self._models[id(model)][1]
 
     def _edit(self, layer, config):
-        self._copied.add(id(layer))
+        self._copied.append(layer)
         new = from_config(layer, config)
         new.trainable = layer.trainable and self._effective.get(id(layer), True)
         return new
@@ -302,7 +301,7 @@ class _Expander:
                 return self._run(ModelGraph(trace), tensors, name)
         if block is not None:
             if type(layer) is keras.layers.Identity:
-                self._copied.add(id(layer))
+                self._copied.append(layer)
                 return tensors
             layer = self._on_its_own(layer, block)
             name = self._name(layer, block)
@@ -311,7 +310,7 @@ class _Expander:
                     # Names must be unique, in the graph of the old ones too.
                     self._renamed.append((layer, layer.name))
                 else:
-                    layer = _copied(layer)
+                    layer = uncalled_copy(layer)
                 layer.name = name
         return keras.tree.flatten(layer(*args, **kwargs))
 
@@ -323,7 +322,7 @@ class _Expander:
             self._called.add(id(layer))
             return layer
         if not isinstance(layer, keras.layers.Layer):
-            return _copied(layer)
+            return uncalled_copy(layer)
         if isinstance(layer, (keras.Model, keras.layers.Lambda)):
             return layer  # code that a config does not hold
         return from_config(layer, layer.get_config())
@@ -332,12 +331,12 @@ class _Expander:
         """A frozen block freezes what is inside, whatever that says of itself."""
         if layer.trainable and self._effective.get(id(layer), True):
             return
-        for inner in layer._flatten_layers(include_self=False):
+        for inner in all_layers(layer, itself=False):
             self._effective[id(inner)] = False
 
     def _name(self, layer, block):
         if id(layer) not in self._names:
-            kind, own = to_snake_case(type(layer).__name__), layer.name
+            kind, own = automatic_name(layer), layer.name
             prefix = block.rstrip("_")
             if block in self._unfolded and own not in self._taken:
                 pass
@@ -369,27 +368,3 @@ class _Expander:
         else:
             self._held.append(trace)
         return trace
-
-
-def _copied(operation):
-    """An operation of the same settings that the old model does not use."""
-    new = object.__new__(type(operation))
-    new.__dict__.update(vars(operation))
-    new._inbound_nodes, new._outbound_nodes = [], []
-    return new
-
-
-class _NodeCounts:
-    """Takes the calls that this file makes off the layers of the old model."""
-
-    def __init__(self, model):
-        self._counts = [
-            (layer, len(layer._inbound_nodes), len(layer._outbound_nodes))
-            for layer in model._flatten_layers()
-        ]
-
-    def restore(self, layers):
-        for layer, inbound, outbound in self._counts:
-            if id(layer) in layers:
-                del layer._inbound_nodes[inbound:]
-                del layer._outbound_nodes[outbound:]

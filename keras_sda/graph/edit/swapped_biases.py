@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from keras_sda.graph.model.keras_internals import all_layers
 from keras_sda.graph.model.layer_calls import layer_calls
 
 _CLASSES = (
@@ -73,7 +74,7 @@ def swapped_bias_note(model: keras.Model, input_shape: Any = None) -> str:
     >>> swapped_bias_note(keras.Model(x, keras.layers.Conv2D(8, 1)(x)))
     ''
     """
-    if not any(_may_swap(layer) for layer in model._flatten_layers()):
+    if not any(_may_swap(layer) for layer in all_layers(model)):
         return ""
     if not _is_affected():
         return ""

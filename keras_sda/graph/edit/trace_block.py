@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.graph.model.keras_internals import all_layers
 from keras_sda.graph.model.model_graph import ModelGraph
 
 _OPEN_SIZE = 16  # for axes of unknown size, where numbers are compared
@@ -108,7 +109,7 @@ def _difference(layer, traces, inputs, args, kwargs):
 @contextlib.contextmanager
 def _unique_names(layer):
     """Two layers of one name may stand in a block, but not in a graph."""
-    inside = layer._flatten_layers(include_self=False)
+    inside = all_layers(layer, itself=False)
     names = [(inner, inner.name) for inner in inside]
     try:
         for number, (inner, name) in enumerate(names):
@@ -160,7 +161,7 @@ def _holds_variables(node):
 
 def _structure(layer, trace):
     """The calls of a graph, without the argument `training`."""
-    inside = {id(inner) for inner in layer._flatten_layers()}
+    inside = {id(inner) for inner in all_layers(layer)}
     calls = []
     for node in ModelGraph(trace).nodes:
         own = node.layer

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_sda.graph.model.as_functional import as_functional
+from keras_sda.graph.model.keras_internals import input_structure
 from keras_sda.utils import InvalidInputError
 
 
@@ -62,7 +63,7 @@ def input_specs(
                 (batch_size, *shape[1:]), dtype=tensor.dtype, sparse=tensor.sparse
             )
         )
-    return keras.tree.pack_sequence_as(graph._inputs_struct, specs)
+    return keras.tree.pack_sequence_as(input_structure(graph), specs)
 
 
 def _per_input(input_shape: Any, names: list[str]) -> dict[str, Any] | None:

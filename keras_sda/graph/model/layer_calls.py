@@ -10,6 +10,7 @@ import keras
 
 from keras_sda.graph.model.as_functional import as_functional
 from keras_sda.graph.model.input_specs import input_specs
+from keras_sda.graph.model.keras_internals import input_structure, nodes_in_order
 from keras_sda.graph.model.layer_call import LayerCall
 from keras_sda.utils import InvalidInputError
 
@@ -94,19 +95,18 @@ class _Reader:
             id(reference): tensor
             for reference, tensor in zip(graph.inputs, inputs, strict=True)
         }
-        for depth in sorted(graph._nodes_by_depth, reverse=True):
-            for node in graph._nodes_by_depth[depth]:
-                if node.is_input or any(
-                    id(tensor) not in tensors for tensor in node.input_tensors
-                ):
-                    continue  # Keras skips these nodes as well.
-                args, kwargs = node.arguments.fill_in(tensors)
-                outputs = self.read_call(node.operation, args, kwargs, prefix)
-                for reference, tensor in zip(node.outputs, outputs, strict=True):
-                    # The recorded type is the one after autocasting.
-                    tensors[id(reference)] = keras.KerasTensor(
-                        tensor.shape, dtype=reference.dtype, sparse=reference.sparse
-                    )
+        for node in nodes_in_order(graph):
+            if node.is_input or any(
+                id(tensor) not in tensors for tensor in node.input_tensors
+            ):
+                continue  # Keras skips these nodes as well.
+            args, kwargs = node.arguments.fill_in(tensors)
+            outputs = self.read_call(node.operation, args, kwargs, prefix)
+            for reference, tensor in zip(node.outputs, outputs, strict=True):
+                # The recorded type is the one after autocasting.
+                tensors[id(reference)] = keras.KerasTensor(
+                    tensor.shape, dtype=reference.dtype, sparse=reference.sparse
+                )
         return [tensors[id(reference)] for reference in graph.outputs]
 
     def read_call(
@@ -203,9 +203,10 @@ def nested_inputs(
         InvalidInputError: They are not of the ranks that the model was built for.
     """
     given = args[0] if args else next(iter(kwargs.values()))
-    if isinstance(given, dict) and isinstance(graph._inputs_struct, dict):
+    structure = input_structure(graph)
+    if isinstance(given, dict) and isinstance(structure, dict):
         # Keras lets a caller pass more entries than the model takes.
-        given = {key: given[key] for key in graph._inputs_struct if key in given}
+        given = {key: given[key] for key in structure if key in given}
     inputs = keras.tree.flatten(given)
     ranks = [len(tensor.shape) for tensor in inputs]
     expected = [len(tensor.shape) for tensor in graph.inputs]

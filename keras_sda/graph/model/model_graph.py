@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_sda.graph.model.as_functional import as_functional
+from keras_sda.graph.model.keras_internals import nodes_in_order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,29 +81,27 @@ class ModelGraph:
         self.nodes: list[GraphNode] = []
         sources = {}
         num_calls = collections.Counter()
-        by_depth = self.model._nodes_by_depth
-        for depth in sorted(by_depth, reverse=True):
-            for node in by_depth[depth]:
-                inputs = [] if node.is_input else node.input_tensors
-                if any(id(tensor) not in sources for tensor in inputs):
-                    continue  # Keras skips these nodes as well.
-                index = len(self.nodes)
-                self.nodes.append(
-                    GraphNode(
-                        index=index,
-                        layer=node.operation,
-                        call_index=num_calls[id(node.operation)],
-                        is_input=bool(node.is_input),
-                        args=() if node.is_input else node.arguments.args,
-                        kwargs={} if node.is_input else node.arguments.kwargs,
-                        inputs=tuple(sources[id(tensor)] for tensor in inputs),
-                        input_tensors=tuple(inputs),
-                        output_tensors=tuple(node.outputs),
-                    )
+        for node in nodes_in_order(self.model):
+            inputs = [] if node.is_input else node.input_tensors
+            if any(id(tensor) not in sources for tensor in inputs):
+                continue  # Keras skips these nodes as well.
+            index = len(self.nodes)
+            self.nodes.append(
+                GraphNode(
+                    index=index,
+                    layer=node.operation,
+                    call_index=num_calls[id(node.operation)],
+                    is_input=bool(node.is_input),
+                    args=() if node.is_input else node.arguments.args,
+                    kwargs={} if node.is_input else node.arguments.kwargs,
+                    inputs=tuple(sources[id(tensor)] for tensor in inputs),
+                    input_tensors=tuple(inputs),
+                    output_tensors=tuple(node.outputs),
                 )
-                num_calls[id(node.operation)] += 1
-                for position, tensor in enumerate(node.outputs):
-                    sources[id(tensor)] = (index, position)
+            )
+            num_calls[id(node.operation)] += 1
+            for position, tensor in enumerate(node.outputs):
+                sources[id(tensor)] = (index, position)
         self.outputs = [sources[id(tensor)] for tensor in self.model.outputs]
 
     @functools.cached_property

@@ -1,28 +1,15 @@
 """Channel rules of attention layers: a head is a unit."""
 
-import keras
 import numpy as np
 from keras import layers
 
+from keras_sda.graph.model.keras_internals import (
+    all_layers,
+    attention_projections,
+)
 from keras_sda.graph.rules.channel_call import READS, WRITES, ChannelCall
 from keras_sda.graph.rules.unit_table import Channels
 from keras_sda.graph.rules.wrapped_call import argument_positions, pin_masks
-
-
-def attention_projections(
-    layer: keras.layers.Layer,
-) -> dict[str, keras.layers.EinsumDense]:
-    """The dense layers inside an attention layer: query, key, value, output, gate.
-
-    Args:
-        layer: A built `MultiHeadAttention` or `GroupQueryAttention`.
-
-    Returns:
-        By name; `"gate"` only where the layer has one.
-    """
-    names = ("query", "key", "value", "output", "gate")
-    found = {name: getattr(layer, f"_{name}_dense", None) for name in names}
-    return {name: dense for name, dense in found.items() if dense is not None}
 
 
 def multi_head_attention(call: ChannelCall) -> list[Channels]:
@@ -127,7 +114,7 @@ def _is_plain(layer):
     return not any(
         getattr(dense, "lora_enabled", False)
         or getattr(dense, "quantization_mode", None)
-        for dense in layer._flatten_layers()
+        for dense in all_layers(layer)
     )
 
 

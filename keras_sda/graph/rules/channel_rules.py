@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_sda.graph.model.keras_internals import full_name
 from keras_sda.graph.rules.channel_call import ChannelCall
 from keras_sda.graph.rules.unit_table import Channels
 from keras_sda.utils import InvalidInputError
@@ -157,14 +158,10 @@ def find_rule(layer: Any) -> Rule | None:
     if rule is not None:
         return rule
     by_class, by_operation, by_name = _built_in()
-    module = type(layer).__module__
+    kind, name = type(layer), full_name(type(layer))
     if isinstance(layer, keras.layers.Layer):
-        return by_class.get(type(layer)) or by_name.get(
-            f"{module}.{type(layer).__qualname__}"
-        )
-    if module.startswith("keras.src.ops"):
-        return by_operation.get(type(layer).__name__)
-    return None
+        return by_class.get(kind) or by_name.get(name)
+    return by_operation.get(kind.__name__) if name.startswith("keras.ops.") else None
 
 
 def stock_rule(layer_class: type) -> Rule:
@@ -211,4 +208,5 @@ def _built_in():
         **wrapped_call.RULES,
     }
     by_operation = {**operation_rules.RULES, **rearranging_rules.RULES}
-    return by_class, by_operation, layer_rules.RULES_BY_NAME
+    by_name = {**layer_rules.RULES_BY_NAME, **weighted_layer_rules.RULES_BY_NAME}
+    return by_class, by_operation, by_name

@@ -187,25 +187,11 @@ def _rules():
 
 RULES = _rules()
 
-# Layers of libraries that need not be installed. All of them work value by value.
-RULES_BY_NAME = dict.fromkeys(
-    (
-        "keras_hub.src.models.mit.mit_layers.DropPath",
-        "keras_hub.src.models.hgnetv2.hgnetv2_layers.HGNetV2LearnableAffineBlock",
-    ),
-    unchanged,
-)
-
-try:  # Layers of keras.applications that Keras does not export.
-    from keras.src.applications.convnext import StochasticDepth
-except ImportError:
-    pass
-else:
-    RULES[StochasticDepth] = unchanged
-
-try:
-    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
-except ImportError:
-    pass
-else:
-    RULES[CustomScaleLayer] = merge  # x1 + scale * x2
+_HUB = "keras_hub.src.models"
+# Layers that nobody exports, or of libraries that need not be installed.
+RULES_BY_NAME = {
+    "keras.applications.convnext.StochasticDepth": unchanged,
+    "keras.applications.inception_resnet_v2.CustomScaleLayer": merge,
+    f"{_HUB}.mit.mit_layers.DropPath": unchanged,
+    f"{_HUB}.hgnetv2.hgnetv2_layers.HGNetV2LearnableAffineBlock": unchanged,
+}

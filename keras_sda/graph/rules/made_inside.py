@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_sda.graph.model.keras_internals import all_layers
+
 # Their weights belong to the channels that they get.
 _PASSING = (
     keras.layers.BatchNormalization,
@@ -35,13 +37,9 @@ def made_inside(layer: Any) -> list[tuple[str, int]]:
     >>> wrapper(keras.Input((4, 8))).shape, made_inside(wrapper)
     ((None, 4, 3), [('d', 3)])
     """
-    found = []
-    if isinstance(layer, keras.layers.Layer):
-        for inner in layer._flatten_layers(include_self=False, recursive=True):
-            count = num_made(inner)
-            if count:
-                found.append((inner.name, count))
-    return found
+    inside = all_layers(layer, itself=False)
+    found = [(inner.name, num_made(inner)) for inner in inside]
+    return [(name, count) for name, count in found if count]
 
 
 def num_made(layer: keras.layers.Layer) -> int:
@@ -68,7 +66,7 @@ def own_weights(layer: Any) -> list[keras.Variable]:
         return []
     inside = {
         id(weight)
-        for inner in layer._flatten_layers(include_self=False, recursive=True)
+        for inner in all_layers(layer, itself=False)
         for weight in inner.weights
     }
     return [weight for weight in layer.weights if id(weight) not in inside]

@@ -237,9 +237,4 @@ def _rules():
 
 RULES = _rules()
 
-try:  # A layer of keras.applications that Keras does not export.
-    from keras.src.applications.convnext import LayerScale
-except ImportError:
-    pass
-else:
-    RULES[LayerScale] = layer_scale
+RULES_BY_NAME = {"keras.applications.convnext.LayerScale": layer_scale}

@@ -44,7 +44,6 @@ class SelfGrouped:
             )
         super().build(input_shape)
         channels, filters = self.kernel.shape[-2:]
-        self._tracker.unlock()
         self.mask = self.add_weight(
             name="mask",
             shape=(channels, filters),
@@ -58,7 +57,6 @@ class SelfGrouped:
             dtype="int32",
             trainable=False,
         )
-        self._tracker.lock()
 
     @property
     def bookkeeping_weights(self) -> list[keras.Variable]:

@@ -6,7 +6,7 @@ import keras
 
 from keras_sda.analysis import count_macs
 from keras_sda.analysis.macs.layer_macs import attention_products
-from keras_sda.graph import ChannelGraph, Kept, layer_calls
+from keras_sda.graph import ChannelGraph, Kept, all_layers, layer_calls
 from keras_sda.pruning.budget.parameter_cost import weight_axes
 from keras_sda.utils import InvalidInputError
 
@@ -59,7 +59,7 @@ class MacCost:
         axes = weight_axes(graph)
         for record in graph.layers.values():
             # What `layer_calls` counts may be the layer that this one wraps.
-            for part in getattr(record.layer, "_flatten_layers", tuple)():
+            for part in all_layers(record.layer):
                 self._add_kernels(part, macs, axes)
         for number, variable, positions in products:
             mine = axes.get(id(variable), {})

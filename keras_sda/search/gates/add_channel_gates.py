@@ -6,6 +6,7 @@ import keras
 from absl import logging
 
 from keras_sda.graph import (
+    all_layers,
     as_functional,
     clone_edited,
     expand_known_blocks,
@@ -140,7 +141,7 @@ def _check_any(graph, positions):
     reasons = "; ".join(f"{p.layer}: {p.reason}" for p in positions[:8])
     if not any(
         isinstance(layer, keras.layers.BatchNormalization)
-        for layer in graph._flatten_layers()
+        for layer in all_layers(graph)
     ):
         raise InvalidInputError(
             f"`model` '{graph.name}' has no BatchNormalization layer. Channel gates "

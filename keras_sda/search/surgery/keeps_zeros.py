@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_sda.graph import full_name
 from keras_sda.graph.rules.channel_rules import own_rule, zeros_kept
 from keras_sda.graph.rules.pointwise_activations import is_pointwise
 
@@ -30,21 +31,19 @@ _OPERATIONS = frozenset(
 )
 # Of two tensors: zero where both are. With a number they are something else.
 _COMBINING = frozenset("Add Subtract Maximum Minimum".split())
+_NOT_EXPORTED = frozenset(
+    (
+        "keras.applications.convnext.StochasticDepth",
+        "keras.applications.convnext.LayerScale",
+        "keras.applications.inception_resnet_v2.CustomScaleLayer",
+    )
+)
 _OF_ONE_LAYER = (layers.ReLU, layers.LeakyReLU, layers.ELU)
 
 
 @functools.cache
 def _classes():
     found = {getattr(layers, name) for name in _LAYERS.split()}
-    for module, name in (
-        ("keras.src.applications.convnext", "StochasticDepth"),
-        ("keras.src.applications.convnext", "LayerScale"),
-        ("keras.src.applications.inception_resnet_v2", "CustomScaleLayer"),
-    ):
-        try:
-            found.add(getattr(__import__(module, fromlist=[name]), name))
-        except (ImportError, AttributeError):
-            continue
     return found
 
 
@@ -78,12 +77,13 @@ def keeps_zeros(node: Any) -> str:
         own = own() if callable(own) else own
         kept = zeros_kept(own, f"`keeps_zeros` of layer {layer.name!r}")
         return "" if kept == "all" and _has_constants(node) else kept
+    full = full_name(type(layer))
     if isinstance(layer, keras.layers.Layer):
         if type(layer) is layers.Multiply:
             return "any"
         if getattr(layer, "fill_value", 0):
             return ""  # It pads with something else.
-        if type(layer) in _classes():
+        if type(layer) in _classes() or full in _NOT_EXPORTED:
             return "" if _has_constants(node) else "all"
         if type(layer) is layers.Rescaling:
             return "all" if not np.any(layer.offset) else ""
@@ -93,7 +93,7 @@ def keeps_zeros(node: Any) -> str:
             return "all" if _is_zero_at_zero(layer) else ""
         return ""
     name = type(layer).__name__
-    if not type(layer).__module__.startswith("keras.src.ops"):
+    if not full.startswith("keras.ops."):
         return ""
     if name == "Multiply":
         return "any"

@@ -3,6 +3,7 @@
 import keras
 
 from keras_sda.data.images.image_dataset import ImageDataset
+from keras_sda.graph import all_layers
 from keras_sda.tasks import Classification
 from keras_sda.training.commands.build_classifier import build_classifier
 from keras_sda.training.strategies.make_strategy import Strategy
@@ -43,7 +44,7 @@ def open_classifier(
     if is_model_file(model):
         loaded = load_model(model)
         if strategy.num_devices > 1 and keras.backend.backend() == "tensorflow":
-            for layer in loaded._flatten_layers():
+            for layer in all_layers(loaded):
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.synchronized = True
         if dataset is None:

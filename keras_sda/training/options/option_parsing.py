@@ -4,13 +4,19 @@ import argparse
 import dataclasses
 import types
 import typing
+from collections.abc import Collection
 from typing import Any
 
 from keras_sda.training.options.run_options import choices_of
 from keras_sda.utils import InvalidInputError
 
 
-def add_arguments(parser: argparse.ArgumentParser, options_class: type) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser,
+    options_class: type,
+    typed_only: bool = False,
+    leave_out: Collection[str] = (),
+) -> None:
     """Adds one `--name` argument for every field of an options dataclass.
 
     Use it in a command line so that an option is declared once, in the dataclass:
@@ -21,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser, options_class: type) -> None:
     Args:
         parser: The parser (or argument group) to extend.
         options_class: A dataclass whose fields carry `metadata={"help": ...}`.
+        typed_only: Whether what was not typed stays away from what the parser gives:
+            `--resume` takes it from the run itself. Defaults to `False`.
+        leave_out: Names of fields that get no argument. Defaults to none.
 
     Example:
 
@@ -32,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser, options_class: type) -> None:
     3
     """
     for field, kind in _fields(options_class):
-        settings = {"default": field.default, "help": _help(field).replace("%", "%%")}
+        if field.name in leave_out:
+            continue
+        default = argparse.SUPPRESS if typed_only else field.default
+        settings = {"default": default, "help": _help(field).replace("%", "%%")}
         if kind is bool:
             settings["action"] = argparse.BooleanOptionalAction
         else:

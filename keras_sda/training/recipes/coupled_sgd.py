@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_sda.graph import variable_index
+
 
 @keras.saving.register_keras_serializable(package="keras_sda")
 class CoupledSGD(keras.optimizers.SGD):
@@ -74,7 +76,7 @@ class CoupledSGD(keras.optimizers.SGD):
         ]
 
     def update_step(self, gradient, variable, learning_rate):
-        decayed = self._decayed[self._get_variable_index(variable)]
+        decayed = self._decayed[variable_index(self, variable)]
         if self.coupled_weight_decay and decayed:
             gradient = ops.cast(gradient, variable.dtype)
             decay = ops.cast(self.coupled_weight_decay, variable.dtype)
