@@ -9,10 +9,8 @@ import numpy as np
 from keras.applications import imagenet_utils
 
 from keras_sda.applications.presets.presets import IMAGENET_MEAN, IMAGENET_STD
-from keras_sda.graph import all_layers
-from keras_sda.graph.model.as_functional import as_functional
+from keras_sda.graph import all_layers, graph_of
 from keras_sda.graph.model.model_graph import ModelGraph
-from keras_sda.utils import InvalidInputError
 
 # Pixels from 0 to 255, in the order of the channels that it leaves (BGR).
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
@@ -257,11 +255,11 @@ def _starts(graph, start=None) -> set[str]:
 
 
 def _kinds(layer):
-    if isinstance(layer, (keras.Function, keras.Sequential)):
-        try:
-            return _starts(ModelGraph(as_functional(layer)))
-        except InvalidInputError:
-            return {"unknown"}
+    graph = graph_of(layer)
+    if graph is not None:
+        return _starts(ModelGraph(graph))
+    if isinstance(layer, keras.Model):
+        return {"unknown"}
     name = type(layer).__name__
     known = type(layer).__module__.split(".")[0] in _LIBRARIES
     if not known or name == "Lambda":

@@ -15,10 +15,9 @@ from keras_sda.depth.find_stages import (
 )
 from keras_sda.graph import (
     ModelGraph,
-    as_functional,
     clone_edited,
     expand_known_blocks,
-    uncompiled,
+    graph_of,
     unwrapped,
 )
 from keras_sda.layers import SelectiveDepthAttention
@@ -133,13 +132,10 @@ def _automatic_stages(model, graph) -> list[DepthStage]:
 
 def _refuse_nested(graph):
     for node in graph.nodes:
-        if not isinstance(node.layer, (keras.Function, keras.Sequential)):
+        inner = graph_of(node.layer)
+        if inner is None:
             continue
-        try:
-            inner = ModelGraph(node.layer)
-        except InvalidInputError:
-            continue
-        if any(is_residual_addition(part) for part in inner.nodes):
+        if any(is_residual_addition(part) for part in ModelGraph(inner).nodes):
             calls = graph.num_calls[node.name]
             shared = f" and is called {calls} times" if calls > 1 else ""
             raise InvalidInputError(
@@ -175,8 +171,8 @@ def _insert(model, graph, stages, attentions):
     last = {stage.nodes[-1]: stage for stage in stages}
     num_calls, outputs = {}, {}
 
-    def call(layer, args, kwargs):
-        result = layer(*args, **kwargs)
+    def call(layer, new, args, kwargs):
+        result = new(*args, **kwargs)
         call_index = num_calls.get(layer.name, 0)
         num_calls[layer.name] = call_index + 1
         index = nodes[layer.name, call_index]
@@ -187,9 +183,4 @@ def _insert(model, graph, stages, attentions):
             return attentions[index](maps)
         return result
 
-    def copy(nested):
-        return clone_edited(uncompiled(nested), lambda _, config: config, copy)
-
-    return clone_edited(
-        uncompiled(as_functional(model)), lambda _, config: config, copy, call=call
-    )
+    return clone_edited(model, call=call)

@@ -5,7 +5,11 @@ from keras_sda.graph.channels.channel_group import ChannelGroup, GroupPart
 from keras_sda.graph.channels.channel_trace import ChannelStep, ChannelTrace
 from keras_sda.graph.channels.frozen_note import frozen_note
 from keras_sda.graph.channels.inner_calls import inner_calls
-from keras_sda.graph.edit.clone_edited import clone_edited, uncompiled
+from keras_sda.graph.edit.clone_edited import (
+    check_own_variables,
+    clone_edited,
+    uncompiled,
+)
 from keras_sda.graph.edit.expand_blocks import (
     expand_blocks,
     expand_known_blocks,
@@ -16,8 +20,11 @@ from keras_sda.graph.edit.permute_channels import permute_channels
 from keras_sda.graph.edit.rebuild import rebuild
 from keras_sda.graph.edit.remove_channels import remove_channels
 from keras_sda.graph.edit.swapped_biases import swapped_bias_note, swaps_bias
-from keras_sda.graph.model.as_functional import as_functional
-from keras_sda.graph.model.check_own_variables import check_own_variables
+from keras_sda.graph.model.as_functional import (
+    as_functional,
+    distributed_model,
+    graph_of,
+)
 from keras_sda.graph.model.convolutions import CONVOLUTIONS, is_convolution
 from keras_sda.graph.model.find_head import Head, find_head
 from keras_sda.graph.model.input_specs import input_specs
@@ -58,12 +65,14 @@ __all__ = [
     "attention_projections",
     "check_own_variables",
     "clone_edited",
+    "distributed_model",
     "draw_from",
     "find_head",
     "expand_blocks",
     "expand_known_blocks",
     "frozen_note",
     "full_name",
+    "graph_of",
     "inner_calls",
     "input_specs",
     "is_convolution",

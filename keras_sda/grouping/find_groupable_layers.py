@@ -8,6 +8,7 @@ import keras
 from keras_sda.graph import (
     ModelGraph,
     as_functional,
+    graph_of,
     is_convolution,
     shortcut_convolutions,
     unwrapped,
@@ -121,7 +122,7 @@ def _walk(model, prefix, behind, found):
             made.append(inputs.get(id(node.output_tensors[0]), False))
             continue
         incoming = [made[source] for source, _ in node.inputs]
-        if _is_graph(layer):
+        if graph_of(layer) is not None:
             flag = _walk(layer, f"{prefix}{layer.name}/", incoming, found)
             made.append(flag or any(incoming))
             continue
@@ -190,16 +191,6 @@ def _has_kernel(layer):
     if isinstance(layer, keras.layers.PReLU):
         return False
     return any(len(weight.shape) > 1 for weight in getattr(layer, "weights", ()))
-
-
-def _is_graph(layer):
-    if not isinstance(layer, keras.Model):
-        return False
-    try:
-        as_functional(layer)
-    except InvalidInputError:
-        return False
-    return True
 
 
 def _factors(graph):

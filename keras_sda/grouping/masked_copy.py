@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from keras_sda.graph import clone_edited, uncompiled
+from keras_sda.graph import clone_edited
 from keras_sda.layers import SelfGroupedConv2D, SelfGroupedDense
 
 
@@ -39,48 +39,18 @@ def masked_copy(
     >>> type(copy.get_layer("dense")).__name__
     'SelfGroupedDense'
     """
-    return _Copier(groups).copy(model)
 
+    def edit(layer, config):
+        if id(layer) not in groups:
+            return config
+        is_dense = isinstance(layer, keras.layers.Dense)
+        return (SelfGroupedDense if is_dense else SelfGroupedConv2D).from_config(config)
 
-class _Copier:
-    def __init__(self, groups):
-        self._groups = groups
-        self._layers = {}  # id of the old layer: (old, new)
-        self._models = {}  # the same for nested models
-
-    def copy(self, model):
-        new_model = self._nested(model)
-        # Outer models first: setting the flag of a model sets those of its layers.
-        for old, new in [*reversed(self._models.values()), *self._layers.values()]:
-            if new.trainable != old.trainable:
-                new.trainable = old.trainable
-        for old, new in self._layers.values():
-            # A masked layer has two weights more behind these.
-            for before, after in zip(old.weights, new.weights, strict=False):
-                if after.trainable != before.trainable:
-                    after.trainable = before.trainable
-        return new_model
-
-    def _nested(self, model):
-        if id(model) not in self._models:
-            new = clone_edited(
-                uncompiled(model), self._edit, self._nested, weights_of=self._weights
-            )
-            self._models[id(model)] = model, new
-        return self._models[id(model)][1]
-
-    def _edit(self, layer, config):
-        if id(layer) not in self._layers:
-            cls = type(layer)
-            if id(layer) in self._groups:
-                is_dense = isinstance(layer, keras.layers.Dense)
-                cls = SelfGroupedDense if is_dense else SelfGroupedConv2D
-            self._layers[id(layer)] = layer, cls.from_config(config)
-        return self._layers[id(layer)][1]
-
-    def _weights(self, layer):
-        if id(layer) not in self._groups:
+    def weights_of(layer):
+        if id(layer) not in groups:
             return layer.weights
-        mask, labels = self._groups[id(layer)]
+        mask, labels = groups[id(layer)]
         kernel = [layer.kernel, layer.bias] if layer.use_bias else [layer.kernel]
         return [*kernel, np.asarray(mask).T.astype("float32"), labels.astype("int32")]
+
+    return clone_edited(model, edit, weights_of=weights_of)

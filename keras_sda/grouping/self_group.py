@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_sda.graph import as_functional, frozen_note, unwrapped
+from keras_sda.graph import all_layers, as_functional, frozen_note, unwrapped
 from keras_sda.grouping.check_rates import check_rates
 from keras_sda.grouping.clusters.disjoint_groups import disjoint_groups
 from keras_sda.grouping.clusters.layer_groups import layer_groups
@@ -273,7 +273,7 @@ def looks_untrained(model: keras.Model) -> bool:
     True
     """
     seen = False
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         for name in _NAMES:
             variable = getattr(layer, name, None)
             initializer = getattr(layer, f"{name}_initializer", None)

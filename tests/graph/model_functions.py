@@ -16,7 +16,6 @@ from keras_sda.graph import (
     expand_blocks,
     permute_channels,
     rebuild,
-    uncompiled,
     unfold_models,
 )
 
@@ -176,10 +175,7 @@ def underlined(model):
         is_convolution = type(layer) is layers.Conv2D
         return {**config, "name": f"_{layer.name}"} if is_convolution else config
 
-    def copy(model):
-        return clone_edited(uncompiled(model), edit, copy)
-
-    return copy(model)
+    return clone_edited(model, edit)
 
 
 def masked(model):

@@ -19,7 +19,7 @@ from keras import layers
 from pruning.surgery_checks import assert_outputs_close, flat_outputs
 
 from keras_sda import export, search
-from keras_sda.graph import check_own_variables, clone_edited, uncompiled
+from keras_sda.graph import check_own_variables, clone_edited
 from keras_sda.utils import InvalidInputError
 
 
@@ -114,7 +114,7 @@ def test_trainable_is_copied_with_subclassed_models():
     part = Subclassed(name="part")
     model = keras.Model(x, part(x))
     part.convolution.trainable = False
-    copy = clone_edited(uncompiled(model), lambda _, config: config, None)
+    copy = clone_edited(model)
     assert not copy.get_layer("part").convolution.trainable
     assert copy.get_layer("part").trainable
     assert not copy.trainable_weights

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_sda.data.fit.array_structures import to_array
 from keras_sda.data.fit.fit_data import FitData
-from keras_sda.graph import ModelGraph, as_functional
+from keras_sda.graph import ModelGraph, as_functional, graph_of
 from keras_sda.layers import SelectiveDepthAttention
 from keras_sda.utils import InvalidInputError
 
@@ -141,7 +141,7 @@ class _Probe(keras.Model):
                 self.block_names.append(
                     tuple(graph.nodes[source].name for source, _ in node.inputs)
                 )
-            elif _is_graph(node.layer):
+            elif graph_of(node.layer) is not None:
                 reader = _Probe(node.layer, f"{name}/")
                 self.names += reader.names
                 self.block_names += reader.block_names
@@ -169,16 +169,6 @@ class _Reader(keras.layers.Layer):
 
     def call(self, inputs):
         return [self.layer.compute_attention(inputs, training=False)]
-
-
-def _is_graph(layer):
-    if not isinstance(layer, (keras.Function, keras.Sequential)):
-        return False
-    try:
-        as_functional(layer)
-    except InvalidInputError:
-        return False  # It overrides `call`: its graph may not be what it computes.
-    return True
 
 
 def _stacked(images, model):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_sda.analysis.latency.timer import stopwatch
-from keras_sda.graph import all_layers, as_functional, input_specs
+from keras_sda.graph import all_layers, graph_of, input_specs
 from keras_sda.utils import InvalidInputError
 from keras_sda.version import __version__
 
@@ -111,15 +111,11 @@ def versions() -> dict[str, str]:
 
 def _specs(model, input_shape, batch_size):
     """Symbolic inputs: from the graph if there is one, else from `input_shape`."""
-    if isinstance(model, (keras.Model, keras.Function)):
-        try:
-            graph = as_functional(model)
-        except InvalidInputError:
-            pass  # A subclassed model can be timed as well, given a shape.
-        else:
-            specs = input_specs(graph, input_shape, batch_size)
-            _check_fits(graph, specs)
-            return specs
+    graph = graph_of(model)  # A subclassed model can be timed as well, given a shape.
+    if graph is not None:
+        specs = input_specs(graph, input_shape, batch_size)
+        _check_fits(graph, specs)
+        return specs
     if input_shape is None:
         raise InvalidInputError(
             "`input_shape` is needed for a function or a model without a graph. Pass "

@@ -3,6 +3,7 @@
 import keras
 
 from keras_sda.data.streams.augmentation import Augmentation
+from keras_sda.graph import draw_from
 
 
 class StatelessSeedGenerator(keras.random.SeedGenerator):
@@ -58,9 +59,7 @@ def make_stateless(layer: keras.Layer) -> StatelessSeedGenerator:
         current = stack.pop()
         stack.extend(v for v in vars(current).values() if isinstance(v, keras.Layer))
         if hasattr(current, "generator"):
-            current.generator = generator
-            # Where another backend is active, tf.data asks for this one.
-            current._backend_generators = {"tensorflow": generator}
+            draw_from(current, generator)
     return generator
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from keras_sda.graph import (
     ModelGraph,
     clone_edited,
+    distributed_model,
     swaps_bias,
-    uncompiled,
     unwrapped,
 )
 from keras_sda.graph.model.consumers import consumers
@@ -65,11 +65,13 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
     Source: the identity is given by Jacob et al., arXiv 1712.05877, section 3.2.
     """
-    return _fold(unwrapped(model))
+    model = unwrapped(model)
+    # What is folded into a layer depends on what is around it.
+    return clone_edited(model, **_folding(model), once=False)
 
 
-def _fold(model):
-    model = uncompiled(model)
+def _folding(model):
+    """How a graph is copied: without what is folded into its neighbours."""
     uses = consumers(model)
     folds, skip = {}, set()
     shapes = {
@@ -91,22 +93,15 @@ def _fold(model):
         fold = folds.get(layer.name)
         return fold.weights() if fold else layer.weights
 
-    def clone_nested(nested):
-        # Called with training=True, its normalization works on batch statistics.
-        return (_clone if uses[nested.name].training else _fold)(nested)
+    in_training = [use.layer for use in uses.values() if use.training]
 
-    return clone_edited(
-        model,
-        edit,
-        clone_nested,
-        skip=skip,
-        weights_of=weights_of,
-        once=False,  # what is folded into a layer depends on what is around it
-    )
+    def nested(inner):
+        if any(inner is x or inner is distributed_model(x) for x in in_training):
+            # Its normalization works on batch statistics.
+            return {"edit": None, "weights_of": None, "nested": None}
+        return _folding(inner)
 
-
-def _clone(model):
-    return clone_edited(uncompiled(model), lambda _, config: config, _clone, once=False)
+    return {"edit": edit, "weights_of": weights_of, "skip": skip, "nested": nested}
 
 
 class _Fold:

@@ -4,7 +4,7 @@ import re
 
 import keras
 
-from keras_sda.graph import as_functional, clone_edited, model_scope, unwrapped
+from keras_sda.graph import as_functional, clone_edited, graph_of, unwrapped
 from keras_sda.utils import InvalidInputError
 
 # As tensorflow.Graph.name_scope has it for the outermost scope.
@@ -63,8 +63,9 @@ def _names(graph):
     for operation in graph.operations:
         if _has_scope(operation):
             yield operation.name
-        if _is_graph(operation):
-            yield from _names(as_functional(operation))
+        inner = graph_of(operation)
+        if inner is not None:
+            yield from _names(inner)
 
 
 def _has_scope(operation):
@@ -73,21 +74,17 @@ def _has_scope(operation):
     return isinstance(operation, keras.layers.Layer) and not is_input
 
 
-def _is_graph(layer):
-    if not isinstance(layer, keras.Model):
-        return False
-    try:
-        as_functional(layer)
-    except InvalidInputError:
-        return False
-    return True
-
-
 def _is_taken(name):
     return _TAKEN.fullmatch(name) is not None
 
 
 def _renamed(model):
+    name = model.name if _is_taken(model.name) else _new_name(model.name, set())
+    return clone_edited(model, **_renaming(model, name))
+
+
+def _renaming(model, name):
+    """How a model is copied under a name that TensorFlow takes."""
     graph = as_functional(model)
     used = {operation.name for operation in graph.operations}
     new_names = {}
@@ -99,25 +96,18 @@ def _renamed(model):
         return {**config, "name": new_names.get(layer.name, layer.name)}
 
     def nested(inner):
-        inner_graph = as_functional(inner)
-        name = new_names.get(inner.name, inner.name)
-        with model_scope(inner):
-            named = keras.Model(inner_graph.input, inner_graph.output, name=name)
-        return _renamed(named)
+        return _renaming(inner, new_names.get(inner.name, inner.name))
 
     for operation in graph.operations:
         cannot = isinstance(operation, (keras.Model, keras.layers.Lambda))
-        if operation.name in new_names and cannot and not _is_graph(operation):
+        if operation.name in new_names and cannot and graph_of(operation) is None:
             raise InvalidInputError(
                 f"TensorFlow refuses the name of layer {operation.name!r} "
                 f"({type(operation).__name__}), which cannot be copied under another "
                 f"one. Build the model with a name such as "
                 f"{new_names[operation.name]!r}."
             )
-    name = model.name if _is_taken(model.name) else _new_name(model.name, set())
-    with model_scope(model):
-        named = keras.Model(graph.input, graph.output, name=name)
-    return clone_edited(named, edit, nested)
+    return {"edit": edit, "name": name, "nested": nested}
 
 
 def _new_name(name, used):

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sda.graph import clone_edited, uncompiled
+from keras_sda.graph import clone_edited
 from keras_sda.layers import GroupedConv2D
 
 
@@ -33,9 +33,7 @@ def replace_grouped_convolutions(model: keras.Model) -> keras.Model:
     def edit(layer, config):
         return GroupedConv2D.from_config(config) if is_grouped(layer) else config
 
-    return clone_edited(
-        uncompiled(model), edit, clone_nested=replace_grouped_convolutions
-    )
+    return clone_edited(model, edit)
 
 
 def is_grouped(layer: keras.layers.Layer) -> bool:

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sda.graph import clone_edited, uncompiled
+from keras_sda.graph import clone_edited
 from keras_sda.graph.model.consumers import consumers
 
 
@@ -31,16 +31,18 @@ def separate_shared_relus(model: keras.Model) -> keras.Model:
     >>> "relu" in [layer.name for layer in model.layers]
     False
     """
+    return clone_edited(model, **_separation(model))
+
+
+def _separation(model):
     shared = shared_relus(model)
 
-    def call(layer, args, kwargs):
+    def call(layer, new, args, kwargs):
         if layer.name in shared:
             return keras.ops.maximum(args[0], 0)
-        return layer(*args, **kwargs)
+        return new(*args, **kwargs)
 
-    return clone_edited(
-        uncompiled(model), lambda _, config: config, separate_shared_relus, call=call
-    )
+    return {"call": call, "nested": _separation}
 
 
 def shared_relus(model: keras.Model) -> set[str]:

@@ -3,7 +3,7 @@
 import keras
 
 from keras_sda.export.passes.replace_grouped_convolutions import is_grouped
-from keras_sda.graph import clone_edited, uncompiled, unwrapped
+from keras_sda.graph import clone_edited
 from keras_sda.graph.rules.channel_rules import own_rule
 from keras_sda.layers import GroupedConv2D
 from keras_sda.utils import InvalidInputError
@@ -45,10 +45,7 @@ def split_groups(model: keras.Model) -> keras.Model:
             portable = GroupedConv2D.from_config(config).portable
         return config if portable is None else _checked(layer, portable())
 
-    def copy(model):
-        return clone_edited(uncompiled(model), edit, clone_nested=copy)
-
-    return copy(unwrapped(model))
+    return clone_edited(model, edit)
 
 
 def _checked(layer, new):

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sda.graph import clone_edited, uncompiled, unwrapped
+from keras_sda.graph import clone_edited
 
 _REDUCED = ("mixed_bfloat16", "mixed_float16", "bfloat16", "float16")
 
@@ -31,15 +31,7 @@ def to_float32(model: keras.Model) -> keras.Model:
     >>> to_float32(model).layers[-1].compute_dtype
     'float32'
     """
-
-    def copy(model):
-        return clone_edited(
-            uncompiled(model),
-            edit=lambda layer, config: _float32_config(config),
-            clone_nested=copy,
-        )
-
-    return copy(unwrapped(model))
+    return clone_edited(model, lambda layer, config: _float32_config(config))
 
 
 def _float32_config(config):

@@ -9,7 +9,11 @@ import keras
 import numpy as np
 
 from keras_sda.graph.channels.channel_group import ChannelGroup, GroupPart
-from keras_sda.graph.model.as_functional import as_functional
+from keras_sda.graph.model.as_functional import (
+    as_functional,
+    distributed_model,
+    graph_of,
+)
 from keras_sda.graph.model.keras_internals import input_structure
 from keras_sda.graph.model.model_graph import ModelGraph
 from keras_sda.graph.model.unwrapped import unwrapped
@@ -19,7 +23,6 @@ from keras_sda.graph.rules.counted_settings import follow_settings
 from keras_sda.graph.rules.layer_channels import LayerChannels
 from keras_sda.graph.rules.made_inside import made_inside, num_made
 from keras_sda.graph.rules.unit_table import Channels, Kept, UnitTable
-from keras_sda.graph.rules.wrapped_call import distributed_model
 from keras_sda.utils import InvalidInputError
 
 
@@ -131,15 +134,10 @@ class ChannelGraph:
     def _call(self, node, inputs, prefix) -> list[Channels]:
         layer = node.layer
         name = prefix + layer.name
-        if isinstance(layer, keras.Model):
-            try:
-                nested = as_functional(layer)
-            except InvalidInputError:
-                pass  # It overrides `call`: treated as a layer without a rule.
-            else:
-                if _takes(nested, node):
-                    self._couple_calls(layer, inputs)
-                    return self._read(ModelGraph(nested), inputs, f"{name}/")
+        nested = graph_of(layer)
+        if nested is not None and _takes(nested, node):
+            self._couple_calls(layer, inputs)
+            return self._read(ModelGraph(nested), inputs, f"{name}/")
         inner = distributed_model(layer)
         if inner is not None and inputs[0].axis > 1:
             channels = [Channels(inputs[0].axis - 1, inputs[0].units)]

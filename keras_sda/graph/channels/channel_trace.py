@@ -8,11 +8,10 @@ import keras
 import numpy as np
 
 from keras_sda.graph.channels.channel_graph import ChannelGraph
-from keras_sda.graph.model.as_functional import as_functional
+from keras_sda.graph.model.as_functional import graph_of
 from keras_sda.graph.model.model_graph import GraphNode
 from keras_sda.graph.rules.channel_call import READS
 from keras_sda.graph.rules.layer_channels import LayerChannels
-from keras_sda.utils import InvalidInputError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,15 +96,11 @@ class ChannelTrace(ChannelGraph):
         from_outside = not prefix or all(
             id(tensor) in self._handed_in for tensor in node.input_tensors
         )
-        if isinstance(node.layer, (keras.Function, keras.Sequential)):
-            try:
-                nested = as_functional(node.layer)
-            except InvalidInputError:
-                pass  # It is read as a layer.
-            else:
-                inputs_inside = {id(tensor) for tensor in nested.inputs}
-                self._handed_in -= inputs_inside  # of another call
-                self._handed_in |= inputs_inside if from_outside else set()
+        nested = graph_of(node.layer)
+        if nested is not None:
+            inputs_inside = {id(tensor) for tensor in nested.inputs}
+            self._handed_in -= inputs_inside  # of another call
+            self._handed_in |= inputs_inside if from_outside else set()
         outputs = super()._call(node, inputs, prefix)
         record = self.layers.get(self._names.get(id(node.layer)))
         if not prefix:

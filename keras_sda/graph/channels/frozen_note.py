@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterator
 
 import keras
 
+from keras_sda.graph.model.as_functional import graph_of
+
 
 def frozen_note(
     before: keras.Model,
@@ -68,10 +70,11 @@ def frozen_note(
 
 def _named_layers(model, prefix="") -> Iterator[tuple[str, keras.layers.Layer]]:
     for layer in model.layers:
-        if isinstance(layer, (keras.Function, keras.Sequential)):
-            yield from _named_layers(layer, f"{prefix}{layer.name}/")
-        else:
+        graph = graph_of(layer)
+        if graph is None:
             yield prefix + layer.name, layer
+        else:
+            yield from _named_layers(graph, f"{prefix}{layer.name}/")
 
 
 def _shapes(layer):

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 import keras
 from absl import logging
 
-from keras_sda.graph.edit.clone_edited import clone_edited, new_inputs, uncompiled
-from keras_sda.graph.edit.rebuild import from_config
+from keras_sda.graph.edit.clone_edited import clone_edited, from_config, new_inputs
 from keras_sda.graph.edit.trace_block import symbolic, trace_block
-from keras_sda.graph.model.as_functional import as_functional
+from keras_sda.graph.model.as_functional import as_functional, graph_of
 from keras_sda.graph.model.call_marks import CallMarks, uncalled_copy
 from keras_sda.graph.model.keras_internals import all_layers, automatic_name
 from keras_sda.graph.model.layer_calls import nested_inputs
@@ -69,7 +68,9 @@ def expand_blocks(
     >>> [layer.name for layer in expand_blocks(model).layers[1:]]
     ['block_conv', 'block_norm']
     """
-    return _own(model, _expanded(model, None if packages is None else tuple(packages)))
+    model = unwrapped(model)
+    packages = None if packages is None else tuple(packages)
+    return _own(model, _expanded(model, packages))
 
 
 def unfold_models(model: keras.Model) -> keras.Model:
@@ -101,6 +102,7 @@ def unfold_models(model: keras.Model) -> keras.Model:
     >>> [layer.name for layer in unfold_models(model).layers[1:]]
     ['a', 'b']
     """
+    model = unwrapped(model)
     return _own(model, unfolded(model))
 
 
@@ -114,7 +116,7 @@ def unfolded(model: keras.Model) -> keras.Model:
         See `unfold_models`; `model` itself where it has no nested models.
     """
     graph = as_functional(model)
-    if not any(_is_graph(layer) for layer in getattr(graph, "layers", ())):
+    if not any(graph_of(layer) for layer in getattr(graph, "layers", ())):
         return model
     expander = _Expander((), unfolds=True)
     result = expander.model(graph)
@@ -155,18 +157,7 @@ def _expanded(model, packages):
 
 def _own(model, result):
     """The result, or a copy where it is the model."""
-    return _copy(model) if result is model else result
-
-
-def _copy(model):
-    return clone_edited(uncompiled(model), _same, _copy)
-
-
-def _same(layer, config):
-    new = from_config(layer, config)
-    # Layers that do not hand their arguments on lose these.
-    new.name, new.trainable = layer.name, layer.trainable
-    return new
+    return clone_edited(model) if result is model else result
 
 
 def is_block(layer: keras.layers.Layer) -> bool:
@@ -179,19 +170,9 @@ def is_block(layer: keras.layers.Layer) -> bool:
         return False
     if type(layer).__module__.startswith("keras."):
         return False
-    if find_rule(layer) is not None or _is_graph(layer):
+    if find_rule(layer) is not None or graph_of(layer) is not None:
         return False
     return bool(all_layers(layer, itself=False))
-
-
-def _is_graph(layer):
-    if not isinstance(layer, keras.Model):
-        return False
-    try:
-        as_functional(layer)
-    except InvalidInputError:
-        return False
-    return True
 
 
 def _is_meant(layer, packages):
@@ -202,8 +183,8 @@ def _is_meant(layer, packages):
 def _holds_blocks(graph, packages):
     return any(
         _is_meant(layer, packages)
-        or _is_graph(layer)
-        and _holds_blocks(as_functional(layer), packages)
+        or (inner := graph_of(layer)) is not None
+        and _holds_blocks(inner, packages)
         for layer in graph.layers
     )
 
@@ -215,7 +196,6 @@ class _Expander:
         self._packages = packages
         self._unfolds = unfolds
         self._unfolded = set()  # names of nested models whose layers keep their names
-        self._models = {}
         self._expanded = []
         self._refused = set()
         self._copied = []
@@ -232,39 +212,32 @@ class _Expander:
 
     def model(self, model):
         """The expanded copy of a functional model, under its strategy."""
-        with model_scope(model):
-            return self._model(model)
-
-    def _model(self, model):
-        graph = ModelGraph(model)
-        self._taken = {node.name for node in graph.nodes}
-        inputs = new_inputs(model)
-        flat = keras.tree.flatten(inputs)
         marks = CallMarks(model)
-        renamed, self._renamed = self._renamed, []
         try:
-            outputs = self._run(graph, flat, None)
-            outputs = keras.tree.pack_sequence_as(model.output, outputs)
-            expanded = keras.Model(inputs, outputs, name=model.name)
-            return clone_edited(uncompiled(expanded), self._edit, self._nested)
+            with model_scope(model):
+                graph = self._graph(model)
+                return clone_edited(graph, self._edit, nested=self._nested)
         finally:
             marks.forget([*self._copied, *self._expanded])
             for layer, name in self._renamed:
                 layer.name = name
-            self._renamed = renamed
 
     def _nested(self, model):
-        if id(model) not in self._models:
-            taken = self._taken
-            self._models[id(model)] = model, self.model(as_functional(model))
-            self._taken = taken
-        return self._models[id(model)][1]
+        return {"graph": self._graph(as_functional(model))}
 
     def _edit(self, layer, config):
         self._copied.append(layer)
-        new = from_config(layer, config)
-        new.trainable = layer.trainable and self._effective.get(id(layer), True)
-        return new
+        trains = layer.trainable and self._effective.get(id(layer), True)
+        return {**config, "trainable": trains}
+
+    def _graph(self, model):
+        """A graph of what the blocks of a model call, over its own layers."""
+        graph = ModelGraph(model)
+        self._taken = {node.name for node in graph.nodes}
+        inputs = new_inputs(model)
+        outputs = self._run(graph, keras.tree.flatten(inputs), None)
+        outputs = keras.tree.pack_sequence_as(model.output, outputs)
+        return keras.Model(inputs, outputs, name=model.name)
 
     def _run(self, graph, inputs, block):
         """Calls the layers of a graph on these tensors; returns its flat outputs."""
@@ -285,11 +258,11 @@ class _Expander:
 
     def _call(self, layer, args, kwargs, block):
         tensors = symbolic((args, kwargs))
-        if self._unfolds and _is_graph(layer) and not kwargs.get("training"):
+        inner = graph_of(layer) if self._unfolds else None
+        if inner is not None and not kwargs.get("training"):
             self._expanded.append(layer)
             self._unfolded.add(layer.name)
             self._freeze(layer)
-            inner = as_functional(layer)
             inputs = nested_inputs(inner, args, kwargs, layer.name)
             return self._run(ModelGraph(inner), inputs, layer.name)
         if _is_meant(layer, self._packages):

@@ -7,10 +7,9 @@ import keras
 import numpy as np
 
 from keras_sda.graph.channels.channel_graph import ChannelGraph
-from keras_sda.graph.edit.clone_edited import clone_edited, uncompiled
+from keras_sda.graph.edit.clone_edited import clone_edited
 from keras_sda.graph.rules.layer_channels import WeightAxis
 from keras_sda.graph.rules.unit_table import Kept
-from keras_sda.graph.rules.wrapped_call import distributed_model
 from keras_sda.utils import InvalidInputError
 
 
@@ -48,7 +47,14 @@ def rebuild(
     >>> float(keras.ops.sum(copy.get_layer("a").kernel))
     0.0
     """
-    return _Rebuilder(graph, change, kept).model(graph.model)
+    rebuilder = _Rebuilder(graph, change, kept)
+    return clone_edited(
+        graph.model,
+        rebuilder.edit,
+        weights_of=rebuilder.weights,
+        nested=rebuilder.settings,
+        **rebuilder.settings(graph.model),
+    )
 
 
 class _Rebuilder:
@@ -61,39 +67,19 @@ class _Rebuilder:
         for record in graph.layers.values():
             for axis in record.axes:
                 self._axes.setdefault(id(axis.variable), []).append(axis)
-        self._layers = {}  # id of the old layer: (old, new)
-        self._models = {}  # the same for nested models
-        self._old_of = {}
 
-    def model(self, model):
-        self._models[id(model)] = model, self._clone(model)
-        # Outer models first: setting the flag of a model sets those of its layers.
-        for old, new in [*reversed(self._models.values()), *self._layers.values()]:
-            if new.trainable != old.trainable:
-                new.trainable = old.trainable
-        for old, new in self._layers.values():
-            for before, after in zip(old.weights, new.weights, strict=True):
-                if after.trainable != before.trainable:
-                    after.trainable = before.trainable
-        return self._models[id(model)][1]
-
-    def _nested(self, model):
-        if id(model) not in self._models:
-            self._models[id(model)] = model, self._clone(model)
-        return self._models[id(model)][1]
-
-    def _clone(self, model):
+    def settings(self, model):
+        """How one of the graphs is copied."""
         num_calls = collections.Counter()
 
-        def call(layer, args, kwargs):
-            key = self._old_of.get(id(layer), id(layer))
-            number = num_calls[key]
-            num_calls[key] += 1
-            rewrite = self._graph.rewrites.get((key, number))
+        def call(layer, new, args, kwargs):
+            number = num_calls[id(layer)]
+            num_calls[id(layer)] += 1
+            rewrite = self._graph.rewrites.get((id(layer), number))
             if rewrite is not None and self._kept is not None:
-                return rewrite(self._kept, layer, args, kwargs)
+                return rewrite(self._kept, new, args, kwargs)
             try:
-                return layer(*args, **kwargs)
+                return new(*args, **kwargs)
             except Exception as error:  # Layers raise many kinds of errors.
                 if self._kept is None:
                     raise
@@ -103,14 +89,7 @@ class _Rebuilder:
                     f"`exclude`. It says: {str(error)[:300]}"
                 ) from error
 
-        return clone_edited(
-            uncompiled(model),
-            self._edit,
-            self._nested,
-            weights_of=self._weights,
-            call=call,
-            input_shapes=self._input_shapes(model),
-        )
+        return {"call": call, "input_shapes": self._input_shapes(model)}
 
     def _input_shapes(self, model):
         inputs = self._graph.nested_inputs.get(id(model))
@@ -124,23 +103,14 @@ class _Rebuilder:
             shapes.append(tuple(shape))
         return shapes
 
-    def _edit(self, layer, config):
-        if id(layer) not in self._layers:
-            record = self._records.get(id(layer))
-            if record is not None and self._kept is not None:
-                for key, value in record.config.items():
-                    config = {**config, key: value(self._kept)}
-            inner = distributed_model(layer)
-            if inner is not None:
-                config = {**config, "layer": self._nested(inner)}
-                new = type(layer)(**config)
-            else:
-                new = from_config(layer, config)
-            self._layers[id(layer)] = layer, new
-            self._old_of[id(new)] = id(layer)
-        return self._layers[id(layer)][1]
+    def edit(self, layer, config):
+        record = self._records.get(id(layer))
+        if record is None or self._kept is None:
+            return config
+        changed = {key: value(self._kept) for key, value in record.config.items()}
+        return {**config, **changed}
 
-    def _weights(self, layer):
+    def weights(self, layer):
         values = []
         for variable in layer.weights:
             value = keras.ops.convert_to_numpy(variable)
@@ -148,24 +118,3 @@ class _Rebuilder:
                 value = self._change(value, axis)
             values.append(value)
         return values
-
-
-def from_config(layer: keras.layers.Layer, config: dict) -> keras.layers.Layer:
-    """A new layer of the class of another, or one line that says why it fails.
-
-    Args:
-        layer: The old layer.
-        config: The config of the new one.
-
-    Raises:
-        InvalidInputError: The layer does not come back from its config.
-    """
-    try:
-        return type(layer).from_config(config)
-    except Exception as error:  # Layers raise many kinds of errors.
-        raise InvalidInputError(
-            f"Layer {layer.name!r} ({type(layer).__name__}) does not come back from "
-            "its config. Register what it holds with "
-            "keras.saving.register_keras_serializable, and name functions instead of "
-            f"giving lambdas. Keras says: {str(error)[:300]}"
-        ) from error

@@ -1,5 +1,7 @@
 """Find the functional graph behind a Keras model, or say why there is none."""
 
+from typing import Any
+
 import keras
 
 # The graph is not part of the public interface of Keras; nothing outside this folder
@@ -64,3 +66,49 @@ def as_functional(model: keras.Model | keras.Function) -> keras.Function:
             "`keras.Model(model.inputs, model.outputs)`."
         )
     return graph
+
+
+def graph_of(layer: Any) -> keras.Function | None:
+    """The graph that a model or nested model runs, if it runs nothing else.
+
+    Use it wherever layers are looked at one by one: this is the one answer to which of
+    them are models that can be entered.
+
+    Args:
+        layer: Any layer, model or operation.
+
+    Returns:
+        See `as_functional`; None for a layer, for what is subclassed or overrides
+        `call`, and for a sequential model that is not built.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.graph import graph_of
+    >>> graph_of(keras.layers.Dense(2)) is None
+    True
+    """
+    if not isinstance(layer, (keras.Function, keras.Sequential)):
+        return None
+    try:
+        return as_functional(layer)
+    except InvalidInputError:
+        return None
+
+
+def distributed_model(layer: Any) -> keras.Model | None:
+    """The model that a `TimeDistributed` layer runs at every step, if it has a graph.
+
+    Args:
+        layer: Any layer.
+
+    Returns:
+        The functional or sequential model of one input and one output, or None.
+    """
+    if type(layer) is not keras.layers.TimeDistributed:
+        return None
+    graph = graph_of(layer.layer)
+    if graph is None or not isinstance(layer.layer, keras.Model):
+        return None
+    single = len(graph.inputs) == len(graph.outputs) == 1
+    return layer.layer if single else None

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sda.graph.model.as_functional import as_functional
+from keras_sda.graph.model.as_functional import graph_of
 from keras_sda.graph.model.loss_meaning import loss_meaning, loss_name
 from keras_sda.graph.model.model_graph import ModelGraph
 from keras_sda.utils import InvalidInputError
@@ -245,8 +245,9 @@ class _Reader:
             return self._kind(graph, *node.inputs[number])
 
         layer = node.layer
-        nested = _nested_graph(layer)
-        if nested is not None:
+        inner = graph_of(layer)
+        if inner is not None:
+            nested = ModelGraph(inner)
             kind = self._kind(nested, *nested.outputs[position])
             if self.loss is None:
                 self.loss = _single(getattr(layer, "loss", None))
@@ -303,15 +304,6 @@ class _Reader:
         if not self.are_probabilities():
             return False
         return bool(np.allclose(self._values.sum(-1), 1, atol=1e-2))
-
-
-def _nested_graph(layer):
-    if not isinstance(layer, (keras.Function, keras.Sequential)):
-        return None
-    try:
-        return ModelGraph(as_functional(layer))
-    except InvalidInputError:
-        return None  # It overrides `call`: anything may happen there.
 
 
 def _class_name(layer):

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_sda.graph.model.as_functional import as_functional
+from keras_sda.graph.model.as_functional import as_functional, graph_of
 from keras_sda.graph.model.input_specs import input_specs
 from keras_sda.graph.model.keras_internals import input_structure, nodes_in_order
 from keras_sda.graph.model.layer_call import LayerCall
@@ -114,14 +114,10 @@ class _Reader:
     ) -> list:
         """Records one call, or the calls inside it, and returns flat outputs."""
         name = prefix + layer.name
-        if isinstance(layer, (keras.Function, keras.Sequential)):
-            try:
-                graph = as_functional(layer)
-            except InvalidInputError:
-                pass  # It overrides `call`: only its shapes can be known.
-            else:
-                inputs = nested_inputs(graph, args, kwargs, name)
-                return self.read_graph(graph, inputs, f"{name}/")
+        graph = graph_of(layer)
+        if graph is not None:
+            inputs = nested_inputs(graph, args, kwargs, name)
+            return self.read_graph(graph, inputs, f"{name}/")
         outputs = _output_specs(layer, args, kwargs, name)
         wrapped = _WRAPPED_CALLS.get(type(layer))
         if wrapped:

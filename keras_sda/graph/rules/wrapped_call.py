@@ -8,11 +8,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_sda.graph.model.as_functional import as_functional
 from keras_sda.graph.rules.channel_call import ChannelCall
 from keras_sda.graph.rules.counted_settings import follow_settings
 from keras_sda.graph.rules.unit_table import Channels
-from keras_sda.utils import InvalidInputError
 
 
 class WrappedCall(ChannelCall):
@@ -137,27 +135,6 @@ def time_distributed(call: ChannelCall) -> list[Channels]:
     if wrapped.is_rewritten:
         return call.pinned_outputs(f"it wraps {type(inner).__name__}")
     return [Channels(c.axis + 1, c.units) for c in outputs]
-
-
-def distributed_model(layer: keras.layers.Layer) -> keras.Model | None:
-    """The model that a `TimeDistributed` layer runs at every step, if it has a graph.
-
-    Args:
-        layer: Any layer.
-
-    Returns:
-        The functional or sequential model of one input and one output, or None.
-    """
-    if type(layer) is not layers.TimeDistributed:
-        return None
-    if not isinstance(layer.layer, keras.Model):
-        return None
-    try:
-        graph = as_functional(layer.layer)
-    except InvalidInputError:
-        return None
-    single = len(graph.inputs) == len(graph.outputs) == 1
-    return layer.layer if single else None
 
 
 def without_time(shape: tuple) -> tuple:

@@ -12,7 +12,6 @@ from keras_sda.graph import (
     ChannelGraph,
     clone_edited,
     layer_calls,
-    uncompiled,
     unwrapped,
 )
 from keras_sda.grouping.packing.order_channels import order_channels
@@ -207,7 +206,6 @@ def _choose(model, form, timer, input_shape, log):
 
 def _build(model, forms):
     """The model with the chosen forms in place of its masked layers; or dense."""
-    made: dict[int, tuple] = {}
     form_of: dict[int, PackedForm] = {}
     steps: dict[int, list] = {}  # once per layer: a shared one is called again
 
@@ -217,19 +215,16 @@ def _build(model, forms):
         return form_of[id(layer)]
 
     def edit(layer, config):
-        if id(layer) in made:
-            return made[id(layer)][1]
-        new = layer.__class__.from_config(config)
-        if isinstance(layer, SelfGrouped):
-            form = chosen(layer)
-            new = form.layer_class.from_config(form.config)
-            steps[id(new)] = form.steps(new)
-        made[id(layer)] = layer, new
-        return new
+        if not isinstance(layer, SelfGrouped):
+            return config
+        form = chosen(layer)
+        return form.layer_class.from_config(form.config)
 
-    def call(layer, args, kwargs):
+    def call(layer, new, args, kwargs):
+        if not isinstance(layer, SelfGrouped):
+            return new(*args, **kwargs)
         if id(layer) not in steps:
-            return layer(*args, **kwargs)
+            steps[id(layer)] = chosen(layer).steps(new)
         x = args[0] if args else kwargs["inputs"]
         for step in steps[id(layer)]:
             x = step(x)
@@ -240,15 +235,12 @@ def _build(model, forms):
             return chosen(layer).weights
         return layer.weights
 
-    def clone(part):
-        if id(part) not in nested:
-            nested[id(part)] = clone_edited(
-                uncompiled(part), edit, clone, weights_of=weights_of, call=call
-            )
-        return nested[id(part)]
+    def everywhere(_):
+        return {"call": call}
 
-    nested: dict[int, keras.Model] = {}
-    return clone(model)
+    return clone_edited(
+        model, edit, weights_of=weights_of, call=call, nested=everywhere
+    )
 
 
 def _masked_layers(model):

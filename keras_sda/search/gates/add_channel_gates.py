@@ -16,7 +16,6 @@ from keras_sda.graph import (
 )
 from keras_sda.layers import ScaledSigmoidGate
 from keras_sda.search.gates.find_gate_positions import find_gate_positions
-from keras_sda.search.surgery.prepared_model import copy_nested
 from keras_sda.utils import InvalidInputError
 
 
@@ -76,8 +75,8 @@ def add_channel_gates(
     )
     gates = {}
 
-    def call(layer, args, kwargs):
-        result = layer(*args, **kwargs)
+    def call(layer, new, args, kwargs):
+        result = new(*args, **kwargs)
         name = gate_of.get(layer.name)
         if name is None:
             return result
@@ -87,9 +86,7 @@ def add_channel_gates(
             )
         return gates[name](result)
 
-    return clone_edited(
-        uncompiled(graph), lambda _, config: config, copy_nested, call=call
-    )
+    return clone_edited(graph, call=call)
 
 
 def remove_channel_gates(model: keras.Model) -> keras.Model:
@@ -111,12 +108,7 @@ def remove_channel_gates(model: keras.Model) -> keras.Model:
     True
     """
     names = {gate.name for gate in channel_gates(model)}
-    return clone_edited(
-        uncompiled(as_functional(model)),
-        lambda _, config: config,
-        copy_nested,
-        skip=names,
-    )
+    return clone_edited(uncompiled(model), skip=names)
 
 
 def channel_gates(model: keras.Model) -> list[ScaledSigmoidGate]:

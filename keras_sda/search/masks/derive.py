@@ -8,11 +8,10 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_sda.graph import clone_edited, input_specs, uncompiled
+from keras_sda.graph import clone_edited, input_specs
 from keras_sda.pruning import PruningPlan, PruningReport
 from keras_sda.search.gates.add_channel_gates import channel_gates, remove_channel_gates
 from keras_sda.search.masks.round_masks import check_round_to, round_masks
-from keras_sda.search.surgery.prepared_model import copy_nested
 from keras_sda.search.surgery.remove_closed_channels import remove_closed_channels
 from keras_sda.utils import InvalidInputError
 
@@ -170,9 +169,7 @@ def _at_shape(model, input_shape):
         return model
     specs = keras.tree.flatten(input_specs(model, input_shape))
     shapes = [(None, *spec.shape[1:]) for spec in specs]
-    return clone_edited(
-        uncompiled(model), lambda _, config: config, copy_nested, input_shapes=shapes
-    )
+    return clone_edited(model, input_shapes=shapes)
 
 
 def open_channels(gated: keras.Model, threshold: float = 0.9) -> dict[str, np.ndarray]:

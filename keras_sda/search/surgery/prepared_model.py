@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from keras_sda.graph import as_functional, clone_edited, uncompiled
+from keras_sda.graph import clone_edited, uncompiled
 from keras_sda.layers import ScaledSigmoidGate
 from keras_sda.search.surgery.surgery_layers import (
     AlignedAdd,
@@ -60,7 +60,7 @@ def prepared_model(
             )
         return config
 
-    def call(layer, args, kwargs):
+    def call(layer, new, args, kwargs):
         key = layer.name, num_calls.get(layer.name, 0)
         num_calls[layer.name] = key[1] + 1
         if key in cuts:
@@ -73,7 +73,7 @@ def prepared_model(
             args = (cut_numbers[where], *args[1:])
         terms = _terms(layer, args)
         if terms is None:
-            return layer(*args, **kwargs)
+            return new(*args, **kwargs)
         dropped, offsets = folds.get(key, ((), None))
         left = [term for number, term in enumerate(terms) if number not in dropped]
         result = left[0]
@@ -90,17 +90,11 @@ def prepared_model(
         return result
 
     return clone_edited(
-        uncompiled(as_functional(model)),
+        uncompiled(model),
         edit,
-        copy_nested,
         weights_of=lambda x: [] if isinstance(x, ScaledSigmoidGate) else x.weights,
         call=call,
     )
-
-
-def copy_nested(model: keras.Model) -> keras.Model:
-    """A copy of a nested model."""
-    return clone_edited(uncompiled(model), lambda _, config: config, copy_nested)
 
 
 def channel_axis() -> int:
