@@ -14,7 +14,7 @@ from keras_sda.graph.model.as_functional import (
     distributed_model,
     graph_of,
 )
-from keras_sda.graph.model.keras_internals import input_structure
+from keras_sda.graph.model.keras_internals import full_name, input_structure
 from keras_sda.graph.model.model_graph import ModelGraph
 from keras_sda.graph.model.unwrapped import unwrapped
 from keras_sda.graph.rules.channel_call import READS, ChannelCall
@@ -253,6 +253,12 @@ class ChannelGraph:
             if layer.inside:
                 count = sum(number for _, number in layer.inside)
                 reason = f"{layer.because}, which makes {_listed(layer.inside)}"
+                is_stock_layer = full_name(type(layer.layer)).startswith("keras.")
+                if not is_stock_layer and "no channel rule" in layer.because:
+                    reason += (
+                        "; keras_sda.graph.expand_blocks(model) takes it apart where "
+                        "calling them is all that it does"
+                    )
                 found.append(Untouchable(layer.name, count, layer.name, reason))
                 continue
             labels = self.units.classes[np.concatenate([layer.made, layer.stays])]

@@ -125,3 +125,27 @@ def test_kept(removed):
     made = graph.layers["c"].made
     assert kept.count(made) == 4 - len(removed)
     assert np.flatnonzero(~kept.mask(made)).tolist() == removed
+
+
+class Block(layers.Layer):
+    """A layer made of another one."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = layers.Dense(4, name="inner")
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("kind", [Block, layers.SpectralNormalization])
+def test_what_can_be_taken_apart_says_how(kind):
+    x = keras.Input((4,))
+    layer = Block() if kind is Block else kind(layers.Dense(4))
+    graph = ChannelGraph(keras.Model(x, layers.Dense(2)(layer(x))))
+    reason = graph.untouchable[0].reason
+    assert reason.startswith(f"there is no channel rule for {kind.__name__}, which")
+    assert ("keras_sda.graph.expand_blocks(model)" in reason) == (kind is Block)
