@@ -177,11 +177,15 @@ class _Settings:
 
 @dataclasses.dataclass(frozen=True)
 class _Pair:
-    """A layer or model, its copy, and whether that shall train."""
+    """A layer or model, its copy, and whether that shall train.
+
+    A wrapper is opened where the model in it is copied by itself, weights and all.
+    """
 
     old: keras.layers.Layer
     new: keras.layers.Layer
     trainable: bool
+    is_opened: bool = False
 
 
 class _Copier:
@@ -194,7 +198,8 @@ class _Copier:
         self._layers: list[_Pair] = []
 
     def model(self, model, settings):
-        plain = _plain(settings.graph or model, settings.name or model.name)
+        graph = model if settings.graph is None else settings.graph
+        plain = _plain(graph, settings.name or model.name)
         copies = self._copies if self._once else {}
         originals, made = {}, []
 
@@ -206,8 +211,7 @@ class _Copier:
                     new = self.model(layer, settings.inside(layer))
                 elif isinstance(layer, keras.layers.Layer):
                     pair = _new_layer(layer, settings.edit, clone)
-                    is_model = distributed_model(layer) is not None
-                    (self._models if is_model else made).append(pair)
+                    (self._models if pair.is_opened else made).append(pair)
                     new = pair.new
                 else:
                     return layer  # an operation without state
@@ -289,7 +293,7 @@ def _new_layer(layer, edit, clone):
     new = from_config(layer, taken, None if inner is None else clone(inner))
     if new.name != name:
         new.name = name
-    return _Pair(layer, new, trainable)
+    return _Pair(layer, new, trainable, is_opened=inner is not None)
 
 
 def _subclassed(model):
