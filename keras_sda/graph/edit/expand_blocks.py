@@ -258,7 +258,8 @@ class _Expander:
 
     def _call(self, layer, args, kwargs, block):
         tensors = symbolic((args, kwargs))
-        inner = graph_of(layer) if self._unfolds else None
+        is_model = self._unfolds and isinstance(layer, keras.Model)
+        inner = graph_of(layer) if is_model else None
         if inner is not None and not kwargs.get("training"):
             self._expanded.append(layer)
             self._unfolded.add(layer.name)
