@@ -123,7 +123,7 @@ def attention_projections(
     >>> from keras_sda.graph import attention_projections
     >>> layer, x = keras.layers.MultiHeadAttention(2, 4), keras.Input((3, 8))
     >>> attend = keras.Model(x, layer(x, x))
-    >>> attention_projections(layer)["query"].kernel.shape
+    >>> tuple(attention_projections(layer)["query"].kernel.shape)
     (8, 2, 4)
     """
     names = ("query", "key", "value", "output", "gate")
