@@ -163,7 +163,7 @@ def prune(
     }
     model = expand_known_blocks(model)
     first = graph = ChannelGraph(model, input_shape)
-    targets = {"macs": macs, "params": params, "latency": latency}
+    targets: dict[str, Any] = {"macs": macs, "params": params, "latency": latency}
     check_numbers(targets, budget)
     if budget:
         targets["budget"] = budget

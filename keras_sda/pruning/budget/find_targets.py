@@ -50,8 +50,9 @@ def find_targets(
     of_params, of_macs = ParameterCost(graph), MacCost(graph)
     if macs is not None:
         of_macs.check_counted("macs")
-    targets = []
-    for cost, value in ((of_macs, macs), (of_params, params), *budget):
+    wanted: list[tuple[Cost, Any]] = [(of_macs, macs), (of_params, params), *budget]
+    targets: list[tuple[Cost, float]] = []
+    for cost, value in wanted:
         if value is None:
             continue
         most = count_left(cost, graph.kept())

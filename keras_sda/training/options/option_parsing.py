@@ -44,7 +44,10 @@ def add_arguments(
         if field.name in leave_out:
             continue
         default = argparse.SUPPRESS if typed_only else field.default
-        settings = {"default": default, "help": _help(field).replace("%", "%%")}
+        settings: dict[str, Any] = {
+            "default": default,
+            "help": _help(field).replace("%", "%%"),
+        }
         if kind is bool:
             settings["action"] = argparse.BooleanOptionalAction
         else:
