@@ -4,6 +4,7 @@ import gc
 import os
 import pathlib
 import runpy
+import signal
 import subprocess
 import sys
 
@@ -35,6 +36,10 @@ def pytest_configure(config):
     `extra_large`: full-size networks, notebooks to accuracy, long searches. They run
     in `make test-all` alone, so every ability needs a small quick test beside them.
     """
+    # A shell starts what it runs in the background with SIGINT ignored, and every
+    # process after it is born so.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not WORKER:
         config.pluginmanager.register(budgets.Clock(), "seconds of each room")
 
