@@ -126,7 +126,7 @@ def test_few_blocks_are_not_run():
 
 def tiny_network(weights=None, **options):
     """Stands for the networks of the examples, weights left out."""
-    small = {"base_width": 8, "stem_width": 8, "min_width": 4, "classes": 10}
+    small = {"base_width": 16, "stem_width": 16, "min_width": 4, "classes": 10}
     small["input_shape"] = None if "input_tensor" in options else (32, 32, 3)
     return applications.SDAResNet([2, 1], **{**small, **options})
 
