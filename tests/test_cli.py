@@ -243,6 +243,15 @@ def test_report(capsys, pruned, tmp_path):
     assert cli.main(["report", str(pruned), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["layers"]
     assert "holds no report" in fails(capsys, "report", tmp_path)
+    assert cli.main(["report", str(pruned), "--compare", str(pruned)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    macs = next(line for line in lines if line.startswith("| MACs"))
+    _, _, one, other, _ = macs.split("|")
+    assert one == other and "%" in one
+    assert any(line.startswith("| stem_conv |") for line in lines)
+    compared = ["report", pruned, "--compare"]
+    assert "holds no report" in fails(capsys, *compared, tmp_path)
+    assert "without --json" in fails(capsys, *compared, pruned, "--json")
 
 
 def test_prune_replays_a_plan(model_file, tmp_path):

@@ -85,6 +85,11 @@ def _report(options, show):
     metrics = _metrics(options.folder)
     report = _load(options.folder, metrics)
     if options.compare:
+        if options.json or options.layers:
+            raise InvalidInputError(
+                "`--compare` prints a table of its own, without --json and --layers. "
+                f"Received: --compare {options.compare} and one of these. Leave one."
+            )
         other = _load(options.compare, _metrics(options.compare))
         show(report.compare(other))
     elif options.json:
