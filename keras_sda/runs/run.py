@@ -79,8 +79,11 @@ class Run:
                 another command or layout.
             OSError: The folder cannot be written.
         """
+        if self.folder is None:
+            yield self
+            return
         with folder_lock(self.folder, self.argument):
-            if self.folder is not None and not self._depth:
+            if not self._depth:
                 found = Manifest.read(self.folder, self.argument)
                 self.check_command(found)
                 self.manifest = found or Manifest(self.command)

@@ -10,8 +10,7 @@ from keras_sda.analysis.latency.timer import Timer, quartiles
 from keras_sda.graph import ChannelGraph, remove_channels
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.layer_latency import LayerLatency
-from keras_sda.pruning.budget.removal_order import RemovalOrder
-from keras_sda.pruning.budget.select_channels import select_channels
+from keras_sda.pruning.budget.select_channels import RemovalOrder, select_channels
 from keras_sda.utils import InvalidInputError
 
 # The measured share may exceed the target by this factor, and fall below it by that.

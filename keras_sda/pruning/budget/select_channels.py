@@ -1,13 +1,13 @@
 """Choose the channels that go, from scores and a budget."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_sda.graph import ChannelGraph
+from keras_sda.graph import ChannelGraph, ChannelGroup
 from keras_sda.pruning.budget.cost import Cost
-from keras_sda.pruning.budget.removal_order import RemovalOrder
 from keras_sda.utils import InvalidInputError
 
 
@@ -82,3 +82,125 @@ def select_channels(
 def count_text(number: float) -> str:
     """A cost in words: whole numbers with commas, others with four digits."""
     return f"{number:,}" if isinstance(number, int) else f"{number:,.4g}"
+
+
+class RemovalOrder:
+    """The order in which the channels of all groups go, one more at every step.
+
+    Args:
+        graph: The channels of the model.
+        scores: For every group of `graph.groups` one number per channel.
+        scope: `"global"` compares the channels of all groups; `"layer"` takes the same
+            share from every group.
+        round_to: Every group keeps a multiple of so many channels per layer.
+        min_channels: Every group keeps at least so many channels per layer.
+        exclude: Names of layers whose channels stay.
+        relative: Whether scores are divided by the mean of their group first, as for
+            the size of weights, which differs from layer to layer for no good reason.
+            Defaults to `True`.
+
+    Attributes:
+        last: The last step, at which all is gone that may go.
+        round_to, min_channels: As given.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.graph import ChannelGraph
+    >>> from keras_sda.pruning.budget.select_channels import RemovalOrder
+    >>> x = keras.Input((8,))
+    >>> y = keras.layers.Dense(4)(x)
+    >>> graph = ChannelGraph(keras.Model(x, keras.layers.Dense(2)(y)))
+    >>> order = RemovalOrder(graph, [np.arange(4)], min_channels=2)
+    >>> int(order.removed_at(order.last).sum())
+    2
+    """
+
+    def __init__(
+        self,
+        graph: ChannelGraph,
+        scores: Sequence[np.ndarray],
+        scope: str = "global",
+        round_to: int = 1,
+        min_channels: int = 1,
+        exclude: Collection[str] = (),
+        relative: bool = True,
+    ):
+        self.round_to, self.min_channels = round_to, min_channels
+        scores = [np.asarray(score, "float64") for score in scores]
+        if relative:
+            scores = [_divided(score, np.abs(score).mean()) for score in scores]
+        elif scores:
+            mean = np.abs(np.concatenate(scores)).mean()
+            scores = [_divided(score, mean) for score in scores]
+        self._candidates = [
+            _Candidate(graph, group, score, round_to, min_channels)
+            for group, score in zip(graph.groups, scores, strict=True)
+            if not set(group.writers) & set(exclude)
+        ]
+        self._is_global = scope == "global"
+        if self._is_global:
+            self._thresholds = _global_thresholds(self._candidates)
+        else:
+            self._thresholds = np.linspace(0, 1, 4001)
+        self._count = len(graph.units.pinned)
+        self.last = len(self._thresholds) - 1
+
+    def removed_at(self, step: int) -> np.ndarray:
+        """The classes that are gone at a step, 0 to `last`.
+
+        Args:
+            step: The step.
+
+        Returns:
+            Boolean array over the classes of `graph.units`.
+        """
+        removed = np.zeros(self._count, bool)
+        threshold = self._thresholds[step]
+        for candidate in self._candidates:
+            if self._is_global:
+                wanted = np.searchsorted(
+                    candidate.sorted_scores, threshold, side="right"
+                )
+            else:
+                wanted = math.floor(threshold * len(candidate.order) + 1e-9)
+            removed[candidate.removed(wanted)] = True
+        return removed
+
+
+def _divided(scores, mean):
+    return scores / mean if mean > 0 else scores
+
+
+class _Candidate:
+    """The channels of a group in the order in which they go."""
+
+    def __init__(
+        self, graph: ChannelGraph, group: ChannelGroup, scores, round_to, min_channels
+    ):
+        self.order = group.classes[np.argsort(scores, kind="stable")]
+        # Equal scores go one by one, not all at once.
+        ranks = np.arange(len(scores)) / len(scores)
+        self.sorted_scores = np.sort(scores) + 1e-6 * ranks
+        # A channel of the group is so many channels of the layers that make it.
+        multiples = [1]
+        for name in group.writers:
+            labels = graph.units.classes[graph.layers[name].made]
+            multiples.append(int((labels == group.classes[0]).sum()))
+        multiple = max(multiples)
+        self._step = round_to // math.gcd(round_to, multiple)
+        self._least = max(math.ceil(min_channels / multiple), 1)
+
+    def removed(self, wanted: int) -> np.ndarray:
+        count = len(self.order)
+        kept = max(count - wanted, min(self._least, count))
+        kept = min(math.ceil(kept / self._step) * self._step, count)
+        return self.order[: count - kept]
+
+
+def _global_thresholds(candidates):
+    """Every score once, so that each step may remove one more channel."""
+    if not candidates:
+        return np.array([-np.inf])
+    scores = np.unique(np.concatenate([c.sorted_scores for c in candidates]))
+    return np.concatenate([[-np.inf], scores])
