@@ -53,7 +53,11 @@ from keras_sda.applications.families.sda_senet import (
     SDASENet101,
     SDASENet152,
 )
-from keras_sda.applications.get_model import get_model, list_models
+from keras_sda.applications.get_model import (
+    get_model,
+    list_models,
+    register_model,
+)
 from keras_sda.applications.model_info import model_info
 from keras_sda.applications.preprocess_input import preprocess_input
 
@@ -104,4 +108,5 @@ __all__ = [
     "load_weights",
     "model_info",
     "preprocess_input",
+    "register_model",
 ]

@@ -29,6 +29,7 @@ def add_list_command(
 
 
 def _list(options, show):
+    from keras_sda.applications.get_model import REGISTERED
     from keras_sda.applications.presets.cifar_presets import CIFAR_PRESETS
     from keras_sda.applications.presets.presets import PRESETS
     from keras_sda.applications.presets.supernet_presets import SUPERNET_PRESETS
@@ -77,6 +78,8 @@ def _list(options, show):
         "\nparams: trainable. MACs: for one image of 224 pixels (CIFAR forms: 32, "
         "LeNet: 28)."
     )
+    if REGISTERED:
+        show(f"\nRegistered by your own files: {', '.join(sorted(REGISTERED))}")
 
 
 def _blocks(row):
