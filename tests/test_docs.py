@@ -175,7 +175,7 @@ def run_python_blocks(page, folder, most=None):
         exec(compile(text, title(page), "exec"), names)
 
 
-def run_command(words, run_python):
+def run_command(words):
     """Runs one line of a page, with one epoch of 64 images."""
     program, *words = words
     if program == "make":
@@ -183,19 +183,18 @@ def run_command(words, run_python):
         assert set(words) <= set(targets)
     elif program == "pip":
         check_installation(words)
-    elif program == "python":
-        run_python(words, cwd=pathlib.Path.cwd())
     else:
         assert program == "keras-sda"
         words = [
             "1" if previous.endswith("_epochs") else word
             for previous, word in zip(["", *words], words, strict=False)
         ]
-        if words[0] in ("train", "prune", "search", "group"):
+        command = words[2] if words[0] == "--import" else words[0]
+        if command in ("train", "prune", "search", "group"):
             if "--resume" not in words:
                 words += ["--max_train_examples", "64", "--batch_size", "32"]
-                words += ["--epochs", "1"] if words[0] == "train" else []
-                words += ["--form", "lists"] if words[0] == "group" else []
+                words += ["--epochs", "1"] if command == "train" else []
+                words += ["--form", "lists"] if command == "group" else []
         assert cli.main(words) == 0, words
 
 
@@ -211,13 +210,13 @@ def check_installation(words):
             assert (ROOT / word).is_file()
 
 
-def run_commands(page, run_python):
+def run_commands(page):
     for text, reason in blocks(page, "bash"):
         if reason:
             continue
         for line in text.replace("\\\n", " ").splitlines():
             if words := shlex.split(line, comments=True):
-                run_command(words, run_python)
+                run_command(words)
 
 
 def test_first_example(folder, tiny_networks, capsys):
@@ -229,15 +228,15 @@ def test_first_example(folder, tiny_networks, capsys):
 
 @pytest.mark.large
 @pytest.mark.parametrize("page", EXAMPLES, ids=title)
-def test_examples(page, folder, tiny_networks, run_python):
+def test_examples(page, folder, tiny_networks):
     run_python_blocks(page, folder)
-    run_commands(page, run_python)
+    run_commands(page)
 
 
 @pytest.mark.extra_large
-def test_examples_of_readme_with_their_own_networks(folder, run_python):
+def test_examples_of_readme_with_their_own_networks(folder):
     run_python_blocks(README, folder)
-    run_commands(README, run_python)
+    run_commands(README)
     assert (folder / "served" / "digits" / "1" / "saved_model.pb").is_file()
 
 

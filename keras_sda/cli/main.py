@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from keras_sda.cli.exit_status import exit_status
 from keras_sda.cli.group import add_group_command
+from keras_sda.cli.import_user_module import import_user_module
 from keras_sda.cli.list import add_list_command
 from keras_sda.cli.prune import add_pruning_commands
+from keras_sda.cli.run import run_options, typed_options
 from keras_sda.cli.search import add_search_command
 from keras_sda.version import __version__
 
@@ -38,7 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments):
-    options = _parser().parse_args(arguments)
+    # A parser of its own: the others offer what these modules register.
+    first = argparse.ArgumentParser(
+        prog="keras-sda", add_help=False, allow_abbrev=False
+    )
+    first.add_argument(
+        "--import", action="append", default=argparse.SUPPRESS, metavar="MODULE",
+        help="Import a module of yours first, for the criteria, layers and rules that "
+        "it registers; again for another one. Stands before or after COMMAND.",
+    )  # fmt: skip
+    given, words = first.parse_known_args(arguments)
+    for name in vars(given).get("import", ()):
+        import_user_module(name)
+    options = _parser(first).parse_args(words)
     options.run(options)
 
 
@@ -47,9 +61,11 @@ def _show(text):
     sys.stdout.flush()
 
 
-def _parser():
+def _parser(first):
     parser = argparse.ArgumentParser(
         prog="keras-sda",
+        parents=[first],
+        allow_abbrev=False,
         description="Keras networks that adapt to scale and to budget: train, "
         "evaluate, prune, search for widths, group filters, export, predict, profile.",
     )
@@ -95,22 +111,9 @@ def _add_train(commands):
 
 
 def _train(options):
-    from keras_sda.training import (
-        TrainOptions,
-        build,
-        resumed_options,
-        train_classifier,
-    )
+    from keras_sda.training import TrainOptions, train_classifier
 
-    given = {
-        name: value
-        for name, value in vars(options).items()
-        if name not in ("run", "command")
-    }
-    if given.get("resume"):
-        chosen = resumed_options(given.pop("output", TrainOptions.output), given)
-    else:
-        chosen = build(TrainOptions, given)
+    chosen = run_options(typed_options(options), TrainOptions)
     metrics = train_classifier(chosen, log=_show)
     _show(f"test accuracy {100 * metrics['accuracy']:.2f} %")
     _show(f"results in {chosen.output}")
