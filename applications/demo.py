@@ -9,18 +9,21 @@ test images with it and prints what happened and where the files are.
 import pathlib
 import time
 
-import tensorflow as tf
-from absl import flags, logging
+import keras_sda_command
 
-from keras_sda.cli.run_program import run_program
-from keras_sda.export import export_saved_model, format_predictions, predict
-from keras_sda.training import (
-    TrainOptions,
-    evaluate_classifier,
-    load_image_dataset,
-    train_classifier,
-)
-from keras_sda.utils import load_model
+with keras_sda_command.ctrl_c_ends():
+    import tensorflow as tf
+    from absl import flags, logging
+
+    from keras_sda.cli.run_program import run_program
+    from keras_sda.export import export_saved_model, format_predictions, predict
+    from keras_sda.training import (
+        TrainOptions,
+        evaluate_classifier,
+        load_image_dataset,
+        train_classifier,
+    )
+    from keras_sda.utils import load_model
 
 flags.DEFINE_string("output", "runs/demo", "Folder of the results; replaced.")
 flags.DEFINE_integer("epochs", None, "Passes over the images. Default: the recipe's.")

@@ -5,11 +5,13 @@ Example, at least 97 % accuracy on the built-in handwritten digits in about a mi
   python applications/train_classifier.py --dataset=digits --output=runs/digits
 """
 
-from absl import flags, logging
+import keras_sda_command
 
-from keras_sda.cli.run_program import run_program
-from keras_sda.training import TrainOptions, build, define_flags, train_classifier
-from keras_sda.training.options import option_parsing
+with keras_sda_command.ctrl_c_ends():
+    from absl import logging
+
+    from keras_sda.cli.run_program import run_program
+    from keras_sda.training import TrainOptions, build, define_flags, train_classifier
 
 
 def main(options):
@@ -21,5 +23,4 @@ def main(options):
 
 if __name__ == "__main__":
     define_flags(TrainOptions)
-    flags.adopt_module_key_flags(option_parsing)  # so that --help lists them
     run_program(main, "It goes on with --resume.")

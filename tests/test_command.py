@@ -1,9 +1,13 @@
-"""The door of the command `keras-sda`, with stand-ins for the slow import behind it."""
+"""The doors of the command `keras-sda` and of programs, with stand-ins for slow imports."""
 
+import os
 import pathlib
 import tomllib
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parents[1]
+PROGRAMS = sorted((ROOT / "applications").glob("*.py"))
 INTERRUPTED = """
 import os, signal
 os.kill(os.getpid(), signal.SIGINT)
@@ -41,3 +45,13 @@ sys.exit(main())
         (folder / "main.py").write_text(text)
         result = run_python(code, check=False, cwd=tmp_path)
         assert (result.returncode, result.stderr) == (status, error)
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_ctrl_c_while_a_program_imports_is_one_line(path, run_python, tmp_path):
+    for name in ("tensorflow", "keras", "keras_sda"):
+        (tmp_path / f"{name}.py").write_text(INTERRUPTED)
+    where = {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT)))}
+    result = run_python([path], env=where, check=False, cwd=tmp_path)
+    error = f"{path.stem}: error: interrupted.\n"
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", error)

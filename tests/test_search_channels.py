@@ -22,10 +22,13 @@ from training.tiny_search_run import tiny_classifier
 spec = importlib.util.spec_from_file_location("search_channels", {program!r})
 program = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(program)
-program.get_model = lambda name: tiny_classifier
+sys.modules["keras_sda.training.experiments.repeated_runs"].get_model = (
+    lambda name: tiny_classifier
+)
 flags.FLAGS(["program", *{words!r}])
-first = program.run(flags.FLAGS)
-again = program.run(flags.FLAGS)
+options = program.build(program.RepeatSearchOptions, flags.FLAGS)
+first = program.repeat_search(options, print)
+again = program.repeat_search(options, print)
 assert "tensorflow" not in sys.modules and again == first
 print("rows", len(first))
 """

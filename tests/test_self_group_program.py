@@ -22,22 +22,25 @@ from training.tiny_search_run import tiny_classifier
 spec = importlib.util.spec_from_file_location("self_group_program", {program!r})
 program = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(program)
-program.get_model = lambda name: tiny_classifier
+experiments = "keras_sda.training.experiments."
+sys.modules[experiments + "repeated_runs"].get_model = lambda name: tiny_classifier
 flags.FLAGS(["program", *{words!r}])
+options = program.build(program.RepeatGroupingOptions, flags.FLAGS)
 # Killed, as it were, when it is to be packed.
-pack, calls = program.pack, []
+module = sys.modules[experiments + "repeat_grouping"]
+pack, calls = module.pack, []
 def fails(*arguments):
     calls.append(1)
     if len(calls) == 1:
         raise RuntimeError("stop")
     return pack(*arguments)
-program.pack = fails
+module.pack = fails
 try:
-    program.run(flags.FLAGS)
+    program.repeat_grouping(options, print)
 except RuntimeError:
     print("stopped")
-first = program.run(flags.FLAGS)
-again = program.run(flags.FLAGS)
+first = program.repeat_grouping(options, print)
+again = program.repeat_grouping(options, print)
 assert "tensorflow" not in sys.modules and again == first
 print("rows", len(first), "packed", len(calls))
 """

@@ -18,9 +18,14 @@ from keras_sda.training.commands.prune_classifier import prune_classifier
 from keras_sda.training.commands.search_classifier import search_classifier
 from keras_sda.training.commands.stage_images import StageImages
 from keras_sda.training.commands.train_classifier import train_classifier
+from keras_sda.training.experiments.measure_depth_by_size import measure_depth_by_size
+from keras_sda.training.experiments.repeat_grouping import repeat_grouping
+from keras_sda.training.experiments.repeat_search import repeat_search
 from keras_sda.training.options.group_options import GroupOptions
 from keras_sda.training.options.option_parsing import add_arguments, build, define_flags
 from keras_sda.training.options.prune_options import PruneOptions
+from keras_sda.training.options.repeat_grouping_options import RepeatGroupingOptions
+from keras_sda.training.options.repeat_search_options import RepeatSearchOptions
 from keras_sda.training.options.resumed_options import resumed_options
 from keras_sda.training.options.search_run_options import SearchOptions
 from keras_sda.training.options.train_options import TrainOptions
@@ -39,6 +44,8 @@ __all__ = [
     "ImageDataset",
     "PruneOptions",
     "Recipe",
+    "RepeatGroupingOptions",
+    "RepeatSearchOptions",
     "SearchOptions",
     "StageImages",
     "TrainOptions",
@@ -55,7 +62,10 @@ __all__ = [
     "load_image_dataset",
     "make_strategy",
     "measure_accuracy",
+    "measure_depth_by_size",
     "prune_classifier",
+    "repeat_grouping",
+    "repeat_search",
     "resized_stage",
     "resumed_options",
     "save_image_arrays",

@@ -90,9 +90,9 @@ class _GroupRun(ClassifierRun):
         )
         self.layers = options.layers
         if self.layers != "auto":
-            self.layers = _names(options.layers)
+            self.layers = options.listed("layers")
         # Unknown names are found before anything is trained.
-        find_groupable_layers(self.model, self.layers, _names(options.exclude))
+        find_groupable_layers(self.model, self.layers, options.listed("exclude"))
         self.epochs = {"weights": 0, "local": 0, "global": 0}
         if dataset is None:
             return
@@ -135,7 +135,7 @@ class _GroupRun(ClassifierRun):
             regroup=options.regroup,
             balance=options.balance,
             layers=self.layers,
-            exclude=_names(options.exclude),
+            exclude=options.listed("exclude"),
             seed=options.seed,
             folder=self.kept,
             after_grouping=self.measure_groups,
@@ -185,7 +185,7 @@ class _GroupRun(ClassifierRun):
             regroup=options.regroup,
             balance=options.balance,
             layers=self.layers,
-            exclude=_names(options.exclude),
+            exclude=options.listed("exclude"),
             seed=options.seed,
         )
 
@@ -300,10 +300,6 @@ def _counts(names) -> dict[str, int]:
     for name in names:
         found[name] = found.get(name, 0) + 1
     return found
-
-
-def _names(text):
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _given(value, default):

@@ -99,7 +99,7 @@ class _PruneRun(ClassifierRun):
             "scope": options.scope,
             "round_to": options.round_to,
             "min_channels": options.min_channels,
-            "exclude": [name.strip() for name in options.exclude.split(",") if name],
+            "exclude": options.listed("exclude"),
             "seed": options.seed,
         }
 

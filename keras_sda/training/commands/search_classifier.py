@@ -92,7 +92,7 @@ class _SearchRun(ClassifierRun):
         self.steps = steps_per_epoch(dataset, self.plan.batch_size)
         gated = add_channel_gates(
             self.model,
-            exclude=[name.strip() for name in options.exclude.split(",") if name],
+            exclude=options.listed("exclude"),
             residual="joint" if options.residual == "joint" else "exact",
         )
         task = self.find_task()

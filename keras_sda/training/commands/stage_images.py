@@ -27,6 +27,7 @@ class StageImages:
     Args:
         dataset: The images.
         batch_size: Images per step, at most all of them.
+        size: Height and width in pixels. Defaults to `None`, those of the dataset.
 
     Attributes:
         dataset: The dataset.
@@ -43,8 +44,8 @@ class StageImages:
     ```
     """
 
-    def __init__(self, dataset: ImageDataset, batch_size: int):
-        self.dataset, self.size = dataset, dataset.default_size
+    def __init__(self, dataset: ImageDataset, batch_size: int, size: int | None = None):
+        self.dataset, self.size = dataset, size or dataset.default_size
         self.recipe = dataclasses.replace(
             RECIPES[default_recipe(dataset.name, self.size)], label_smoothing=0.0
         )

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from keras_sda.training.options.run_options import RunOptions, option
+from keras_sda.training.options.checked_options import option
+from keras_sda.training.options.run_options import RunOptions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import ClassVar
 from keras_sda.graph.model.find_head import ACTIVATIONS
 from keras_sda.grouping.check_rates import check_rates
 from keras_sda.grouping.grouping_steps import SCHEMES
+from keras_sda.training.options.checked_options import option
 from keras_sda.training.options.device_options import DeviceOptions
-from keras_sda.training.options.run_options import option
 from keras_sda.utils import InvalidInputError
 
 
@@ -79,17 +79,21 @@ class GroupOptions(DeviceOptions):
         SCHEMES,
     )
     fine_tune_epochs: int | None = option(
-        None, "Epochs of the last training. Taken from the recipe if not given."
+        None,
+        "Epochs of the last training. Taken from the recipe if not given.",
+        least=0,
     )
     local_epochs: int | None = option(
         None,
         "Epochs after each ten points. Two ninths of those of the last training if not "
         "given, as published.",
+        least=0,
     )
     weight_epochs: int | None = option(
         None,
         "Epochs of the whole network before. If not given, taken from the recipe, and "
         "0 for a saved model.",
+        least=0,
     )
     balance: str | None = option(
         None,
@@ -147,10 +151,6 @@ class GroupOptions(DeviceOptions):
             )
         for name in ("fine_tune_epochs", "local_epochs", "weight_epochs"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise InvalidInputError(
-                    f"`{name}` must be 0 or more. Received: {name}={value!r}."
-                )
             if value and self.dataset is None:
                 raise InvalidInputError(
                     f"`{name}` needs `dataset` (--dataset), the images to train on."

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Collection
 from typing import Any
 
-from keras_sda.training.options.run_options import choices_of
+from keras_sda.training.options.checked_options import choices_of
 from keras_sda.utils import InvalidInputError
 
 
@@ -80,6 +80,7 @@ def define_flags(options_class: type, flag_values: Any = None) -> list[str]:
     """
     from absl import flags
 
+    flags.disclaim_key_flags()  # they are the caller's, and in its --help
     flag_values = flags.FLAGS if flag_values is None else flag_values
     define = {
         bool: flags.DEFINE_bool,

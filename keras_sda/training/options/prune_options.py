@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from keras_sda.graph.model.find_head import ACTIVATIONS
 from keras_sda.pruning.criteria.criteria import criterion_names, find_criterion
-from keras_sda.training.options.run_options import RunOptions, option
+from keras_sda.training.options.checked_options import option
+from keras_sda.training.options.run_options import RunOptions
 from keras_sda.utils import InvalidInputError
 
 
@@ -95,7 +96,7 @@ class PruneOptions(RunOptions):
     importance_examples: int = option(
         1024, "Training images that a criterion looks at, if it does.", positive=True
     )
-    fine_tune_epochs: int = option(0, "Epochs of training after every step.")
+    fine_tune_epochs: int = option(0, "Epochs of training after every step.", least=0)
     activation: str | None = option(
         None,
         "What turns the outputs of the model into probabilities, where it does not "
@@ -131,11 +132,6 @@ class PruneOptions(RunOptions):
             raise InvalidInputError(
                 "`plan` (--plan) says which channels go; leave `macs`, `params`, "
                 "`latency` and `steps` out."
-            )
-        if self.fine_tune_epochs < 0:
-            raise InvalidInputError(
-                "`fine_tune_epochs` must be 0 or more. Received: fine_tune_epochs="
-                f"{self.fine_tune_epochs!r}."
             )
         if self.dataset is None and self.fine_tune_epochs:
             raise InvalidInputError(

@@ -1,45 +1,15 @@
 """What the options of every run have in common."""
 
 import dataclasses
-import difflib
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from keras_sda.training.options.checked_options import CheckedOptions, option
 from keras_sda.training.recipes.recipes import RECIPES
 from keras_sda.utils import InvalidInputError
 
 
-def option(
-    default: Any,
-    help_text: str,
-    choices: Sequence[str] | Callable[[], Sequence[str]] | None = None,
-    positive: bool = False,
-) -> Any:
-    """One field of an options dataclass, for the command line and absl as well.
-
-    Args:
-        default: Its default.
-        help_text: One sentence.
-        choices: What it may be, or a function that says it, where users may add to
-            it. Defaults to `None`, anything of its type.
-        positive: Whether a number must be above 0. Defaults to `False`.
-    """
-    metadata = {"help": help_text, "choices": choices, "positive": positive}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def choices_of(field: dataclasses.Field) -> Sequence[str] | None:
-    """What an option may be at this moment; None for anything of its type.
-
-    Args:
-        field: A field that `option` made, or another one.
-    """
-    choices = field.metadata.get("choices")
-    return choices() if callable(choices) else choices
-
-
 @dataclasses.dataclass(frozen=True)
-class RunOptions:
+class RunOptions(CheckedOptions):
     """Model, data and folder of a run, and their checks.
 
     Use it as the base of the options of one command.
@@ -120,21 +90,7 @@ class RunOptions:
     output: str = option("runs/run", "Folder of the results.")
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            choices = choices_of(field)
-            if choices and value is not None and value not in choices:
-                nearest = difflib.get_close_matches(str(value), choices, n=1)
-                hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-                raise InvalidInputError(
-                    f"`{field.name}` must be one of {', '.join(choices)}. "
-                    f"Received: {field.name}={value!r}.{hint}"
-                )
-            if field.metadata["positive"] and value is not None and not value > 0:
-                raise InvalidInputError(
-                    f"`{field.name}` must be greater than 0. "
-                    f"Received: {field.name}={value!r}."
-                )
+        super().__post_init__()
         if not 0 <= self.seed < 2**31:
             raise InvalidInputError(
                 f"`seed` must be from 0 to {2**31 - 1}. Received: seed={self.seed!r}."

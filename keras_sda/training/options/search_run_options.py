@@ -7,8 +7,8 @@ from typing import ClassVar
 from keras_sda.data.images.check_dataset_name import check_dataset_name
 from keras_sda.graph.model.find_head import ACTIVATIONS
 from keras_sda.search import SEARCH_RECIPES
+from keras_sda.training.options.checked_options import option
 from keras_sda.training.options.device_options import DeviceOptions
-from keras_sda.training.options.run_options import option
 from keras_sda.training.recipes.recipes import RECIPES
 from keras_sda.utils import InvalidInputError
 
@@ -82,6 +82,7 @@ class SearchOptions(DeviceOptions):
         None,
         "Epochs of the weights, before the gates. If not given, taken from the recipe, "
         "and 0 for a saved model.",
+        least=0,
     )
     architecture_epochs: int | None = option(
         None,
@@ -89,7 +90,9 @@ class SearchOptions(DeviceOptions):
         positive=True,
     )
     fine_tune_epochs: int | None = option(
-        None, "Epochs of the derived network. Taken from the recipe if not given."
+        None,
+        "Epochs of the derived network. Taken from the recipe if not given.",
+        least=0,
     )
     regularizer: str = option(
         "plain",
@@ -165,12 +168,6 @@ class SearchOptions(DeviceOptions):
                 "residual='official' counts other channels than the gates: use it with "
                 "`lambda_arch` (--lambda_arch), or `residual` exact or joint."
             )
-        for name in ("weight_epochs", "fine_tune_epochs"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise InvalidInputError(
-                    f"`{name}` must be 0 or more. Received: {name}={value!r}."
-                )
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise InvalidInputError(
                 "`threshold` must be a number between 0 and 1. "

@@ -4,8 +4,8 @@ import dataclasses
 from typing import ClassVar
 
 from keras_sda.data.images.check_dataset_name import check_dataset_name
+from keras_sda.training.options.checked_options import option
 from keras_sda.training.options.device_options import DeviceOptions
-from keras_sda.training.options.run_options import option
 
 
 @dataclasses.dataclass(frozen=True)

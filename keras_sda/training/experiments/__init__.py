@@ -1,0 +1,1 @@
+"""Published tables, repeated: one function a table."""
