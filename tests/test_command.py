@@ -1,4 +1,4 @@
-"""The doors of the command `keras-sda` and of programs, with stand-ins for slow imports."""
+"""The doors of the command and the programs, with stand-ins for slow imports."""
 
 import os
 import pathlib
