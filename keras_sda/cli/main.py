@@ -46,8 +46,8 @@ def _run(arguments):
     )
     first.add_argument(
         "--import", action="append", default=argparse.SUPPRESS, metavar="MODULE",
-        help="Import a module of yours first, for the criteria, layers and rules that "
-        "it registers; again for another one. Stands before or after COMMAND.",
+        help="Import a module of yours first, for the criteria, networks, layers and "
+        "rules that it registers; again for another one. Before or after COMMAND.",
     )  # fmt: skip
     given, words = first.parse_known_args(arguments)
     for name in vars(given).get("import", ()):
