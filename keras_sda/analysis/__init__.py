@@ -15,6 +15,7 @@ from keras_sda.analysis.depth_attention.plot_depth_attention import plot_depth_a
 from keras_sda.analysis.latency.compare_latency import compare_latency
 from keras_sda.analysis.latency.latency_comparison import LatencyComparison
 from keras_sda.analysis.latency.latency_result import LatencyResult
+from keras_sda.analysis.latency.latency_table import LatencyTable
 from keras_sda.analysis.latency.measure_latency import measure_latency
 from keras_sda.analysis.macs.macs_rules import count_macs, register_macs_rule
 from keras_sda.analysis.macs.model_profile import LayerProfile, ModelProfile
@@ -24,6 +25,7 @@ __all__ = [
     "DepthAttentionWeights",
     "LatencyComparison",
     "LatencyResult",
+    "LatencyTable",
     "LayerProfile",
     "ModelProfile",
     "MultiScaleImages",

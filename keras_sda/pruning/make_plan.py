@@ -6,9 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.analysis import LatencyTable
 from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.find_targets import (
+    check_latency_table,
     check_numbers,
     count_left,
     find_targets,
@@ -39,6 +41,7 @@ def make_plan(
     graph: ChannelGraph | None = None,
     input_shape: Any = None,
     budget: Sequence[tuple[Cost, float]] = (),
+    latency_table: LatencyTable | None = None,
 ) -> PruningPlan:
     """Plans which channels of a model to remove to meet a budget.
 
@@ -50,7 +53,8 @@ def make_plan(
         macs: Multiply-accumulates to keep, as a share (up to 1) or an absolute number.
         params: Parameters to keep, likewise.
         latency: Inference time to keep on this device, as a share (up to 1.0) or in
-            milliseconds, for batches of `batch_size`.
+            milliseconds, for batches of `batch_size`. With a `latency_table`, on the
+            device of the table and in its unit; nothing is measured then.
         importance: Name of a criterion: one of `CRITERIA`, to which
             `register_criterion` adds. Or a `Criterion`, or a function of a
             `ChannelGroup` that returns one number per channel; one that asks for a
@@ -76,6 +80,8 @@ def make_plan(
             `None`.
         budget: Further targets: pairs of a `Cost` of yours and what may be left of it,
             as a share (up to 1) or in its unit. Defaults to none.
+        latency_table: Times of the layers on another device, for `latency`. Its `unit`
+            is `latency_unit` in the settings of the plan. Defaults to `None`.
 
     Returns:
         A `PruningPlan`.
@@ -95,6 +101,7 @@ def make_plan(
     True
     """
     check_numbers({"macs": macs, "params": params, "latency": latency}, budget)
+    check_latency_table(latency_table, latency)
     _check(macs, params, latency, budget, scope, round_to, min_channels)
     criterion = find_criterion(importance)
     _check_data(criterion, data)
@@ -117,8 +124,8 @@ def make_plan(
         "exclude": exclude,
         "relative": criterion.relative,
     }
-    targets, costs = find_targets(graph, macs, params, budget)
-    if latency is None:
+    targets, costs = find_targets(graph, macs, params, budget, latency, latency_table)
+    if latency is None or latency_table is not None:
         removed = select_channels(graph, scores, targets, **constraints)
     else:
         removed = meet_latency(
@@ -129,7 +136,11 @@ def make_plan(
     for cost in costs:
         expected[f"{cost.name}_before"] = count_left(cost, whole)
         expected[cost.name] = count_left(cost, left)
-    own = {"budget": {cost.name: value for cost, value in budget}} if budget else {}
+    own: dict[str, Any] = {}
+    if budget:
+        own["budget"] = {cost.name: value for cost, value in budget}
+    if latency_table is not None:
+        own["latency_unit"] = latency_table.unit
     return PruningPlan.from_classes(
         graph,
         removed,

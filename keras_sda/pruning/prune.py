@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_sda.analysis import compare_latency
+from keras_sda.analysis import LatencyTable, compare_latency
 from keras_sda.graph import (
     ChannelGraph,
     expand_known_blocks,
@@ -20,9 +20,10 @@ from keras_sda.graph import (
     remove_channels,
 )
 from keras_sda.pruning.budget.cost import Cost
-from keras_sda.pruning.budget.find_targets import check_numbers
+from keras_sda.pruning.budget.find_targets import check_latency_table, check_numbers
 from keras_sda.pruning.budget.mac_cost import MacCost
 from keras_sda.pruning.budget.parameter_cost import ParameterCost
+from keras_sda.pruning.budget.table_latency import TableLatency
 from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.pruning.criteria.criterion import Criterion
 from keras_sda.pruning.make_plan import make_plan
@@ -74,6 +75,7 @@ def prune(
     input_shape: Any = None,
     folder: Run | str | os.PathLike | None = None,
     budget: Sequence[tuple[Cost, float]] = (),
+    latency_table: LatencyTable | None = None,
 ) -> PruningResult:
     """Removes channels of a model until a budget is met.
 
@@ -95,7 +97,8 @@ def prune(
             number.
         params: Parameters to keep, likewise.
         latency: Inference time to keep on this device, as a share (up to 1.0) or in
-            milliseconds per batch of `batch_size`.
+            milliseconds per batch of `batch_size`. With a `latency_table`, on the
+            device of the table and in its unit; nothing is measured then.
         importance: Name of a criterion (see `CRITERIA`), a `Criterion`, or a function
             of a `ChannelGroup`. Defaults to `"l1"`.
         scope: `"global"` or `"layer"`, see `make_plan`. Defaults to `"global"`.
@@ -130,6 +133,9 @@ def prune(
         budget: Further targets: pairs of a `Cost` of yours and what may be left of it,
             as a share (up to 1) or in its unit. With `steps` it is asked about the
             model of every step. Defaults to none.
+        latency_table: Times of the layers on another device, for `latency`; made for
+            the model as it is now, also with `steps`. What it says of the model before
+            and after is in the report. Defaults to `None`.
 
     Returns:
         A `PruningResult` with `model`, `plan`, `plans` and `report`.
@@ -165,9 +171,12 @@ def prune(
     first = graph = ChannelGraph(model, input_shape)
     targets: dict[str, Any] = {"macs": macs, "params": params, "latency": latency}
     check_numbers(targets, budget)
+    check_latency_table(latency_table, latency)
     if budget:
         targets["budget"] = budget
-    schedule = _Schedule(first, targets, steps, batch_size) if steps > 1 else None
+    if latency_table is not None:
+        options["latency_table"] = latency_table.following(first.model, input_shape)
+    schedule = _Schedule(first, targets, steps, options) if steps > 1 else None
     current, plans, frozen = model, [], ""
     with Run.of(folder, "prune").opened() as run:
         if steps > 1 and planner is make_plan and not run.has_begun:
@@ -178,8 +187,11 @@ def prune(
                    if name not in ("data", "loss")},
             )  # fmt: skip
         if run.folder is not None:
+            settled = {**targets, **options}
+            if latency_table is not None:
+                settled["latency_table"] = latency_table.digest
             run.settle("pruning", {
-                **targets, **options, "steps": steps, "fine_tune_last": fine_tune_last,
+                **settled, "steps": steps, "fine_tune_last": fine_tune_last,
                 "input_shape": input_shape,
                 "loss": loss if data is None else options["loss"],
                 "model": model_digest(model),
@@ -226,11 +238,22 @@ def prune(
         measure_latency=report_latency,
         batch_size=batch_size,
         input_shape=input_shape,
+        table_latency=_table_latency(plan),
     )
     for text in report.warnings:
         if text != frozen:
             logging.warning("%s: %s.", first.model.name, text)
     return PruningResult(current, tuple(plans), plan, report)
+
+
+def _table_latency(plan):
+    """What a latency table said of the model before and after; None without one."""
+    before, after = (plan.expected.get(x) for x in ("latency_before", "latency"))
+    unit = plan.settings.get("latency_unit")
+    if unit is None or before is None or after is None:
+        return None
+    ratio = after / before
+    return {"ms_before": before, "ms_after": after, "ratio": ratio, "unit": unit}
 
 
 def _check(steps, fine_tune, fine_tune_last, data):
@@ -255,8 +278,10 @@ def _check(steps, fine_tune, fine_tune_last, data):
 class _Schedule:
     """Targets of every step, as shares of what is left before it."""
 
-    def __init__(self, graph, targets, steps, batch_size):
-        self._graph, self._steps, self._batch_size = graph, steps, batch_size
+    def __init__(self, graph, targets, steps, options):
+        self._graph, self._steps = graph, steps
+        self._batch_size = options["batch_size"]
+        self._table = options.get("latency_table")
         self._budget = [cost for cost, _ in targets.get("budget", ())]
         given = {cost.name: value for cost, value in targets.get("budget", ())}
         given |= {key: value for key, value in targets.items() if key != "budget"}
@@ -292,14 +317,21 @@ class _Schedule:
     def _size(self, key):
         if key != "latency":
             return self._whole[key]
+        if self._table is not None:
+            return self._table_ms(self._graph)
         result = compare_latency(
             {"whole": self._graph.model}, self._batch_size, num_runs=15
         )
         return result.results["whole"].median_ms
 
     def _latency_ratio(self, graph):
+        if self._table is not None:
+            return self._table_ms(graph) / self._table_ms(self._graph)
         models = {"whole": self._graph.model, "now": graph.model}
         return compare_latency(models, self._batch_size, num_runs=15).ratios["now"]
+
+    def _table_ms(self, graph):
+        return TableLatency(graph, self._table).count(graph.kept())
 
 
 def _plan_of(stage, make) -> PruningPlan:

@@ -66,6 +66,8 @@ class PruningReport(Report):
         warnings: What the user should know, such as which frozen layers were cut.
         uncounted: Names of layers whose multiply-accumulates are missing in all
             counts, because no rule knows them.
+        table_latency: None, or what the latency table of another device says:
+            `ms_before`, `ms_after`, `ratio`, and its `unit`.
 
     Example:
 
@@ -82,6 +84,7 @@ class PruningReport(Report):
 
     layers: tuple[LayerChange, ...]
     uncounted: tuple[str, ...] = ()
+    table_latency: dict[str, Any] | None = None
 
     format_name: ClassVar[str] = "keras_sda pruning report, version 1"
     maker: ClassVar[str] = "`keras-sda prune` or `PruningReport.save`"
@@ -98,6 +101,7 @@ class PruningReport(Report):
         num_runs: int = 30,
         input_shape: Any = None,
         warnings: Sequence[str] = (),
+        table_latency: dict[str, Any] | None = None,
     ) -> "PruningReport":
         """Compares two models by the names of their layers.
 
@@ -114,6 +118,7 @@ class PruningReport(Report):
             num_runs: Timed rounds. Defaults to `30`.
             input_shape: Shape of one image, where the models leave it open.
             warnings: What else the user should know. Defaults to none.
+            table_latency: See the class. Defaults to `None`.
 
         Raises:
             InvalidInputError: A model has no readable graph.
@@ -191,6 +196,7 @@ class PruningReport(Report):
                 if text
             ),
             uncounted=tuple(dict.fromkeys([*whole.unknown, *small.unknown])),
+            table_latency=table_latency,
         )
 
     @property
@@ -213,6 +219,11 @@ class PruningReport(Report):
                 "batch {batch_size}, {dtype}, {backend} on {device})".format(
                     **self.latency
                 )
+            )
+        if self.table_latency:
+            lines.append(
+                "latency by table: {ms_before:.2f} -> {ms_after:.2f} (ratio "
+                "{ratio:.3f}; {unit})".format(**self.table_latency)
             )
         narrower = [
             row for row in self.layers

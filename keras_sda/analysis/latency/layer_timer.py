@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_sda.analysis.latency.inference_step import InferenceStep
+from keras_sda.analysis.latency.layer_widths import one_layer_model
 from keras_sda.analysis.latency.timer import Timer
 from keras_sda.analysis.macs.macs_rules import count_macs
 from keras_sda.graph import LayerCall, layer_calls
@@ -84,9 +85,7 @@ class LayerTimer:
             x = keras.Input((1,))
             self._overhead = self._run(keras.Model(x, keras.layers.Identity()(x)), 1)
         try:
-            new = type(layer).from_config({**config, "name": "timed"})
-            x = keras.Input(shape[1:], dtype=new.compute_dtype)
-            model = keras.Model(x, new(x))
+            model = one_layer_model(type(layer), config, (None, *shape[1:]))
             return max(self._run(model, shape[0]) - self._overhead, 0.0)
         except (ValueError, TypeError, AttributeError):
             return None  # The layer counts as one that cannot be measured.
@@ -96,10 +95,15 @@ class LayerTimer:
         return self._timer.median_ms(step.time_ms)
 
 
-def timeable_calls(model: keras.Model) -> list[LayerCall]:
-    """Calls of layers with kernels and one input, the most expensive ones first."""
+def timeable_calls(model: keras.Model, input_shape: Any = None) -> list[LayerCall]:
+    """Calls of layers with kernels and one input, the most expensive ones first.
+
+    Args:
+        model: A functional or built sequential model.
+        input_shape: See `layer_calls`. Defaults to `None`.
+    """
     calls = []
-    for call in layer_calls(model):
+    for call in layer_calls(model, input_shape):
         macs = count_macs(call) or 0
         has_kernel = any(
             len(weight.shape) > 1 for weight in getattr(call.layer, "weights", ())

@@ -11,8 +11,8 @@ class Cost(Protocol):
 
     Use it to plan for something that this package does not count: energy, the memory of
     a device, times that were measured elsewhere. Give it to `make_plan` or `prune` with
-    a target, `budget=[(cost, 0.5)]`. `ParameterCost`, `MacCost`, `BitCost` and
-    `LayerLatency` are costs of this kind.
+    a target, `budget=[(cost, 0.5)]`. `ParameterCost`, `MacCost`, `BitCost`,
+    `LayerLatency` and `TableLatency` are costs of this kind.
 
     Attributes:
         name: What it counts, for messages and plans, such as `"energy"`.

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from keras_sda.analysis import LatencyTable
 from keras_sda.data.fit.array_structures import is_number
 from keras_sda.graph import ChannelGraph, Kept
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.mac_cost import MacCost
 from keras_sda.pruning.budget.parameter_cost import ParameterCost
 from keras_sda.pruning.budget.select_channels import count_text
+from keras_sda.pruning.budget.table_latency import TableLatency
 from keras_sda.utils import InvalidInputError
 
 
@@ -19,6 +21,8 @@ def find_targets(
     macs: float | None = None,
     params: float | None = None,
     budget: Sequence[tuple[Cost, float]] = (),
+    latency: float | None = None,
+    latency_table: LatencyTable | None = None,
 ) -> tuple[list[tuple[Cost, float]], list[Cost]]:
     """Turns shares into numbers.
 
@@ -27,6 +31,8 @@ def find_targets(
         macs: See `make_plan`. Defaults to `None`.
         params: Likewise.
         budget: Likewise. Defaults to none.
+        latency: Likewise; without a table it is not looked at. Defaults to `None`.
+        latency_table: Likewise. Defaults to `None`.
 
     Returns:
         Costs with what may be left of each, in its own unit; and all costs that are
@@ -50,6 +56,8 @@ def find_targets(
     of_params, of_macs = ParameterCost(graph), MacCost(graph)
     if macs is not None:
         of_macs.check_counted("macs")
+    if latency_table is not None:
+        budget = [(TableLatency(graph, latency_table), latency), *budget]
     wanted: list[tuple[Cost, Any]] = [(of_macs, macs), (of_params, params), *budget]
     targets: list[tuple[Cost, float]] = []
     for cost, value in wanted:
@@ -85,6 +93,28 @@ def count_left(cost: Cost, kept: Kept) -> float:
             f"number. It returned: {found!r}."
         )
     return found.item() if isinstance(found, np.generic) else found
+
+
+def check_latency_table(table: Any, latency: float | None) -> None:
+    """Refuses a latency table that is none, or that no target goes with.
+
+    Args:
+        table: See `make_plan`.
+        latency: The target.
+
+    Raises:
+        InvalidInputError: It cannot be used.
+    """
+    if table is not None and not isinstance(table, LatencyTable):
+        raise InvalidInputError(
+            "`latency_table` must be a keras_sda.analysis.LatencyTable, such as "
+            f"LatencyTable.load('phone.csv'). Received: {table!r}."
+        )
+    if table is not None and latency is None:
+        raise InvalidInputError(
+            "`latency_table` needs `latency`, what may be left of the time that it "
+            "gives, such as latency=0.5. Received: latency=None."
+        )
 
 
 def check_numbers(targets: dict[str, Any], budget: Any = ()) -> None:

@@ -8,9 +8,12 @@ from absl import logging
 
 from keras_sda.analysis import count_macs
 from keras_sda.analysis.latency.layer_timer import LayerTimer, timeable_calls
+from keras_sda.analysis.latency.layer_widths import (
+    ShareTimes,
+    kernel_axes,
+    layer_widths,
+)
 from keras_sda.graph import ChannelGraph, Kept, layer_calls
-
-_WIDTHS = (1.0, 0.75, 0.5, 0.25)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,13 +21,9 @@ class _Table:
     """Times of one layer by the share of its multiply-accumulates."""
 
     axes: list[np.ndarray]  # units of the axes of its kernel
-    shares: np.ndarray
-    times: np.ndarray
+    times: ShareTimes
     made: np.ndarray
     elements: int
-
-    def time(self, kept: list[float]) -> float:
-        return float(np.interp(math.prod(kept), self.shares, self.times))
 
 
 class LayerLatency:
@@ -76,9 +75,9 @@ class LayerLatency:
         raw = []
         for call in timeable_calls(graph.model):
             record = records.get(id(call.layer))
-            axes = _kernel_axes(record) if record else []
+            axes = kernel_axes(graph, call.layer) if record else []
             if axes:
-                table = self._measure(graph, record, axes, call, timer)
+                table = self._measure(graph, record, call, timer)
                 raw.append((call, record, axes, *table))
         measured = [
             (count_macs(row[0]) or 0, row[4]) for row in raw if row[4] is not None
@@ -95,18 +94,16 @@ class LayerLatency:
             if times is None:
                 full = per_mac * (count_macs(call) or 0)
                 shares, times = [1.0, 0.0], [full, 0.0]
-            order = np.argsort(shares)
             elements = sum(math.prod(s) for s in call.batch_output_shapes)
             self._tables.append(
                 _Table(
                     [axis.units for axis in axes],
-                    np.asarray(shares)[order],
-                    np.maximum.accumulate(np.asarray(times)[order]),
+                    ShareTimes(shares, times),
                     record.made,
                     elements,
                 )
             )
-        self._rest = max(total_ms - sum(t.times[-1] for t in self._tables), 0.0)
+        self._rest = max(total_ms - sum(t.times.whole for t in self._tables), 0.0)
         self._elements = sum(
             math.prod(shape)
             for call in layer_calls(graph.model)
@@ -127,62 +124,18 @@ class LayerLatency:
         """Predicted milliseconds per batch without the channels that go."""
         layers, fewer = 0.0, 0.0
         for table in self._tables:
-            layers += table.time([kept.share(units) for units in table.axes])
+            share = math.prod(kept.share(units) for units in table.axes)
+            layers += table.times.at(share)
             fewer += table.elements * (1 - kept.share(table.made))
         return float(layers + self._rest * (1 - fewer / max(self._elements, 1)))
 
-    def _measure(self, graph, record, axes, call, timer):
+    def _measure(self, graph, record, call, timer):
         """Shares of multiply-accumulates and times at several widths, or None."""
         shares, times = [], []
-        for width in _WIDTHS:
-            removed = _narrowed(graph, axes, width)
-            kept = graph.kept(removed)
-            config = {
-                **call.layer.get_config(),
-                **{key: value(kept) for key, value in record.config.items()},
-            }
-            share = math.prod(kept.mask(axis.units).mean() for axis in axes)
-            shape = _narrow_input(call, axes, kept)
-            value = timer.time_ms(call.layer, config, shape)
+        for width in layer_widths(graph, record, call):
+            value = timer.time_ms(call.layer, width.config, width.batch_input_shape)
             if value is None:
                 return [], None
-            shares.append(share)
+            shares.append(width.share)
             times.append(value)
         return shares, times
-
-
-def _kernel_axes(record):
-    """The channel axes of the largest kernel of a layer."""
-    by_variable = {}
-    for axis in record.axes:
-        if len(axis.variable.shape) > 1:
-            by_variable.setdefault(id(axis.variable), []).append(axis)
-    if not by_variable:
-        return []
-    return max(by_variable.values(), key=lambda axes: math.prod(axes[0].variable.shape))
-
-
-def _narrowed(graph, axes, width):
-    """Classes to remove so that about `width` is left of every axis of a kernel."""
-    removed = np.zeros(len(graph.units.pinned), bool)
-    for axis in axes:
-        labels = np.unique(graph.units.classes[axis.units])
-        stays = max(round(width * len(labels)), 1)
-        # What cannot be removed never is: it stays at every width.
-        free = labels[~graph.units.pinned[labels]]
-        removed[free[max(stays - (len(labels) - len(free)), 0) :]] = True
-        if removed[labels].all():
-            removed[labels[0]] = False
-    return removed
-
-
-def _narrow_input(call, axes, kept):
-    shape = list(call.batch_input_shapes[0])
-    reads = [axis for axis in axes if axis.role == "reads"] or [
-        axis for axis in axes if axis.role == "writes"
-    ]  # a depthwise kernel has one axis, which it writes
-    units = reads[0].units
-    first = getattr(call.layer, "data_format", None) == "channels_first"
-    position = 1 if first else -1
-    shape[position] = round(shape[position] * kept.count(units) / len(units))
-    return tuple(shape)
