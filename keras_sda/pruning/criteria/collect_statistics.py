@@ -15,8 +15,8 @@ from keras_sda.pruning.criteria.channel_statistics import (
     SeenBatch,
 )
 from keras_sda.pruning.criteria.criterion import Criterion
-from keras_sda.pruning.criteria.loss_gradients import loss_gradients
-from keras_sda.pruning.criteria.model_loss import ModelLoss
+from keras_sda.pruning.criteria.loss.loss_gradients import loss_gradients
+from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
 from keras_sda.utils import InvalidInputError
 
 

@@ -31,7 +31,7 @@ def loss_gradients(
     Example:
 
     >>> import keras
-    >>> from keras_sda.pruning.criteria.loss_gradients import loss_gradients
+    >>> from keras_sda.pruning.criteria.loss.loss_gradients import loss_gradients
     >>> x = keras.Input((1,))
     >>> model = keras.Model(x, keras.layers.Dense(1, use_bias=False)(x))
     >>> gradients = loss_gradients(

@@ -29,7 +29,7 @@ class ModelLoss:
     Example:
 
     >>> import keras
-    >>> from keras_sda.pruning.criteria.model_loss import ModelLoss
+    >>> from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
     >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     >>> loss = ModelLoss(model, "mse")
     >>> float(loss(np.ones((1, 2)), loss.targets(np.zeros((1, 2)))))
