@@ -24,7 +24,7 @@ BUDGETS = {
     "graph": 140,
     "grouping": 380,
     "layers": 150,
-    "notebooks": 60,
+    "notebooks": 35,
     "package": 140,
     "programs": 10,
     "pruning": 390,

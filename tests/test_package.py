@@ -1,6 +1,7 @@
 """What holds for the package as a whole."""
 
 import ast
+import functools
 import pathlib
 import re
 import tomllib
@@ -54,6 +55,10 @@ def module_name(path):
     return ".".join(x for x in parts if x != "__init__")
 
 
+NAMES = {module_name(x) for x in FILES}
+
+
+@functools.cache
 def inner_imports(path):
     """Modules of the package that a file imports, sub-modules by their own name."""
     names = set()
@@ -63,7 +68,7 @@ def inner_imports(path):
         names.add(module)
         if isinstance(node, ast.ImportFrom):
             inside = {f"{module}.{alias.name}" for alias in node.names}
-            names |= inside & {module_name(x) for x in FILES}
+            names |= inside & NAMES
     return names - {"keras_sda"}
 
 
@@ -180,7 +185,8 @@ def test_nothing_is_mocked_outside_of_tests():
 def test_works_without_tensorflow(run_python):
     """On JAX, with what requirements/jax.txt installs and nothing else.
 
-    All modules can be imported; layers, models, graph and analysis work.
+    All modules can be imported; layers, models, graph and analysis work, and what a
+    profile counts by itself.
     """
     code = """
 import importlib.metadata as metadata, pathlib, pkgutil, re, sys
@@ -214,15 +220,41 @@ profile = keras_sda.analysis.profile(model)
 assert profile.macs > 4e7 and not profile.unknown
 calls = keras_sda.graph.layer_calls(model)
 assert len(calls) > 50
-latency = keras_sda.analysis.measure_latency(model, num_warmup=1, num_runs=2)
-assert latency.backend == "jax"
-model.compile("sgd", "sparse_categorical_crossentropy")
-model.fit(np.zeros((4, 32, 32, 3)), np.array([0, 1, 2, 0]), verbose=0)
+small = keras_sda.applications.SDAResNet(
+    [1, 2], groups=8, base_width=8, stem_width=8, classes=3, input_shape=(32, 32, 3)
+)
+small.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
+images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("f")
+history = small.fit(images, np.eye(3)[[0, 1, 2, 0]], verbose=0)
+assert np.isfinite(history.history["loss"]).all()
+
+import keras
+from keras_sda.analysis import compare_latency, measure_latency, profile
+x = keras.Input((None, None, 3))
+y = keras.layers.Conv2D(4, 3)(x)
+y = keras.layers.Lambda(lambda t: t * 2, name="scale")(y)
+model = keras.Model(x, keras.ops.einsum("bhwc,bhwd->bcd", y, y))
+result = profile(model, (8, 8, 3))
+assert result.macs == 36 * 9 * 3 * 4 + 36 * 16, result.macs
+assert result.unknown == (), result.unknown
+latency = measure_latency(model, 2, (8, 8, 3), num_warmup=1, num_runs=3)
+assert latency.backend == "jax" and latency.median_ms > 0
+assert "jax" in latency.versions
+compare_latency({"a": model, "b": model}, 2, (8, 8, 3), num_warmup=1, num_runs=3)
 assert "tensorflow" not in sys.modules
 print("done")
 """
     pytest.importorskip("jax", reason="needs JAX, which the test extra installs")
     assert "done" in run_python(code, env={"KERAS_BACKEND": "jax"}).stdout
+
+
+def test_training_still_has_the_names_that_are_in_data_now():
+    from keras_sda import data, runs, training
+
+    both = set(data.__all__) - {"Augmentation"}  # that one was never there
+    assert both <= set(training.__all__)
+    assert all(getattr(training, name) is getattr(data, name) for name in both)
+    assert training.EpochBackup is runs.EpochBackup
 
 
 def test_import_has_no_side_effects(run_python):

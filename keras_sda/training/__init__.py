@@ -1,4 +1,8 @@
-"""Data, recipes and the training run itself."""
+"""Data, recipes and the training run itself.
+
+The images and streams of `keras_sda.data`, and `runs.EpochBackup`, are here as well,
+the same objects: code from before those rooms finds them.
+"""
 
 from keras_sda.data.images.image_arrays import load_image_arrays, save_image_arrays
 from keras_sda.data.images.image_dataset import ImageDataset

@@ -117,7 +117,8 @@ def test_attention_learns_from_the_first_step_on(small_files):
     model = small_model("resnet", weights=small_files["resnet"][1])
     attention = model.get_layer("stage2_sda")
     before = keras.ops.convert_to_numpy(attention.expand.kernel)
-    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=True)  # one step
     images = to_nhwc(random_images(8, 64))
     model.fit(images, np.arange(8), batch_size=8, verbose=0)
     after = keras.ops.convert_to_numpy(attention.expand.kernel)

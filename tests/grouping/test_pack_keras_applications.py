@@ -31,6 +31,8 @@ SMALL = {
     "EfficientNetB0": ("grouped", {"balance": "disjoint", "dense_rate": 0.0}),
     "ConvNeXtTiny": ("lists", {"num_groups": 2}),
 }
+# One of each form. test_pack.py packs what the others are made of.
+QUICK = ("MobileNetV3Small", "EfficientNetB0")
 # Larger layers get groups by chance: clustering them takes long and shows no more.
 _CLUSTERED = 10_000
 
@@ -71,7 +73,10 @@ def test_packed_is_masked(name, tmp_path):
     check_packed(name, False, *NETWORKS[name], tmp_path)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    [x if x in QUICK else pytest.param(x, marks=pytest.mark.large) for x in SMALL],
+)
 def test_packed_is_masked_for_every_block(name, tmp_path):
     check_packed(name, True, *SMALL[name], tmp_path)
 

@@ -26,12 +26,13 @@ for dtype in ("bfloat16", "float16"):
     half.build((None, 9, 9, 8))
     half.set_weights(conv.get_weights())
     out[dtype] = keras.ops.cast(half(x), "float32")
-model = SDAResNet([1, 2], groups=8, base_width=8, stem_width=8, classes=3,
-                  input_shape=(32, 32, 3))
-model.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
-images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("f")
-history = model.fit(images, np.eye(3)[[0, 1, 2, 0]], epochs=1, verbose=0)
-out["loss"] = np.array(history.history["loss"])
+if keras.backend.backend() != "jax":  # that trains it in test_package.py
+    model = SDAResNet([1, 2], groups=8, base_width=8, stem_width=8, classes=3,
+                      input_shape=(32, 32, 3))
+    model.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
+    images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("f")
+    history = model.fit(images, np.eye(3)[[0, 1, 2, 0]], epochs=1, verbose=0)
+    out["loss"] = np.array(history.history["loss"])
 np.savez(sys.argv[2], **{k: keras.ops.convert_to_numpy(v) for k, v in out.items()})
 print("backend", keras.backend.backend(), "tensorflow" in sys.modules)
 """
@@ -67,4 +68,5 @@ def test_other_backends(backend, tmp_path, run_python):
         np.testing.assert_allclose(actual[name], value, atol=1e-5, err_msg=name)
     for dtype in ("bfloat16", "float16"):
         np.testing.assert_allclose(actual[dtype], expected["conv_auto"], atol=0.05)
-    assert np.isfinite(actual["loss"]).all()
+    if backend != "jax":
+        assert np.isfinite(actual["loss"]).all()

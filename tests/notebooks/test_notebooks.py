@@ -12,7 +12,11 @@ NOTEBOOKS = sorted((pathlib.Path(__file__).parents[2] / "notebooks").glob("*.ipy
 
 
 # The third one packs by the clock, for minutes: it runs below alone.
-@pytest.mark.parametrize("path", NOTEBOOKS[:2], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [NOTEBOOKS[0], pytest.param(NOTEBOOKS[1], marks=pytest.mark.large)],
+    ids=lambda path: path.stem,
+)
 def test_cells_on_few_images(path, tmp_path, monkeypatch, capsys):
     """All cells in this process, narrow networks, a tenth of the digits.
 

@@ -12,12 +12,12 @@ from keras_sda.training import TrainOptions, make_strategy
 from keras_sda.runs.history_file import read_history
 tiny_training.DROPOUT = 0.0  # replicas draw their own masks
 metrics = tiny_training.train_tiny({output!r} + "/two", strategy="mirrored",
-                                   virtual_devices=2)
-tiny_training.train_tiny({output!r} + "/one")
+                                   virtual_devices=2, epochs=2)
+tiny_training.train_tiny({output!r} + "/one", epochs=2)
 two, one = (
     read_history({output!r} + f"/{{name}}/history.csv") for name in ("two", "one")
 )
-assert len(one) == len(two) == 3
+assert len(one) == len(two) == 2
 worst = max(
     abs(a[key] - b[key])
     for a, b in zip(one, two, strict=True)

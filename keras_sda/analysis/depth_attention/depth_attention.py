@@ -152,6 +152,7 @@ class _Probe(keras.Model):
             self.readers.append(reader)
             tensors.append(list(node.input_tensors))
         self.trunk = keras.Model(graph.model.inputs, tensors) if tensors else None
+        self.built = True  # all its layers are: Keras would trace it once to see
 
     def call(self, inputs):
         outputs = []
@@ -166,6 +167,7 @@ class _Reader(keras.layers.Layer):
     def __init__(self, layer):
         super().__init__(name="reader", dtype=layer.dtype_policy)
         self.layer = layer
+        self.built = True
 
     def call(self, inputs):
         return [self.layer.compute_attention(inputs, training=False)]

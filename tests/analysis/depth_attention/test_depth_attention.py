@@ -13,6 +13,7 @@ from keras_sda.layers import SelectiveDepthAttention
 from keras_sda.utils import InvalidInputError, load_model
 
 SHAPE = (32, 32, 3)
+STAGES = ["stage1_sda", "stage2_sda"]
 
 
 def make_model(**options):
@@ -34,9 +35,20 @@ def make_model(**options):
     return model
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def images():
     return np.random.default_rng(2).normal(size=(7, *SHAPE)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def model():
+    """One for the tests that change nothing in it."""
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def by_hand(model, images):
+    return {name: expected(model, name, images) for name in STAGES}
 
 
 def expected(model, name, images):
@@ -48,16 +60,15 @@ def expected(model, name, images):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 32])
-def test_weights_are_those_of_the_layers(batch_size, images):
-    model = make_model()
+def test_weights_are_those_of_the_layers(batch_size, model, images, by_hand):
     attention = depth_attention(model, images, batch_size)
-    assert list(attention) == ["stage1_sda", "stage2_sda"]
+    assert list(attention) == STAGES
     assert attention["stage1_sda"].shape == (7, 1, 16)
     assert attention["stage2_sda"].shape == (7, 3, 32)
     for name, weights in attention.items():
         assert weights.dtype == np.float32
         np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
-        np.testing.assert_allclose(weights, expected(model, name, images), atol=1e-6)
+        np.testing.assert_allclose(weights, by_hand[name], atol=1e-6)
     assert attention["stage2_sda"].std(axis=0).max() > 1e-4  # Images differ.
     assert attention.block_names == {
         "stage1_sda": ("stage1_block1_add",),
@@ -67,7 +78,7 @@ def test_weights_are_those_of_the_layers(batch_size, images):
 
 def test_model_is_not_changed(images):
     model = make_model()
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=True)  # one step: a graph costs more
 
     def state():
         nodes = [
@@ -91,24 +102,26 @@ def test_model_is_not_changed(images):
 def test_training_moves_what_is_read(images):
     model = make_model()
     before = depth_attention(model, images)["stage2_sda"]
-    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     model.fit(images, np.arange(7) % 3, epochs=3, verbose=0)
     after = depth_attention(model, images)["stage2_sda"]
     assert np.abs(after - before).max() > 1e-3
     np.testing.assert_allclose(after, expected(model, "stage2_sda", images), atol=1e-6)
 
 
-def test_saved_and_loaded(images, tmp_path):
-    model = make_model()
+def test_saved_and_loaded(model, images, by_hand, tmp_path):
     model.save(tmp_path / "model.keras")
     again = depth_attention(load_model(tmp_path / "model.keras"), images)
-    for name, weights in depth_attention(model, images).items():
+    assert list(again) == STAGES
+    for name, weights in by_hand.items():
         np.testing.assert_allclose(again[name], weights, atol=1e-6)
 
 
 def test_nested_sequential_and_shared(images):
     backbone = make_model(include_top=False, name="backbone")
-    plain = depth_attention(backbone, images)
+    bright = depth_attention(backbone, np.concatenate([images, 2 * images]))
+    plain = {name: weights[:7] for name, weights in bright.items()}
+    doubled = {name: weights[7:] for name, weights in bright.items()}
     sequence = keras.Sequential([keras.Input(SHAPE), backbone, layers.Flatten()])
     x = keras.Input(SHAPE)
     twice = keras.Model(x, [backbone(x), backbone(layers.Rescaling(2.0)(x))])
@@ -120,7 +133,6 @@ def test_nested_sequential_and_shared(images):
     # One layer called twice, for two images.
     both = depth_attention(twice, images)
     assert len(both) == 4
-    doubled = depth_attention(backbone, 2 * images)
     first, second = both["backbone/stage2_sda"], both["backbone (call 2)/stage2_sda"]
     if np.abs(first - plain["stage2_sda"]).max() > 1e-5:
         first, second = second, first  # Neither call comes before the other.
@@ -142,8 +154,7 @@ def test_several_inputs_and_one_layer_called_twice():
     np.testing.assert_allclose(attention["mix (call 2)"], want, atol=1e-6)
 
 
-def test_uint8_images_tensors_and_mixed_precision(images):
-    model = make_model()
+def test_uint8_images_tensors_and_mixed_precision(model, images):
     whole = np.clip(images * 50 + 100, 0, 255).astype("uint8")
     want = depth_attention(model, whole.astype("float32"))["stage2_sda"]
     tensor = keras.ops.convert_to_tensor(whole)
