@@ -72,7 +72,8 @@ def make_plan(
         data: For criteria that look at data, such as `"taylor"` and `"activation"`:
             anything that `model.fit` takes. Others refuse it. Defaults to `None`.
         loss: For criteria of gradients, such as `"taylor"`: a Keras loss or its name.
-            Defaults to that of the compiled model.
+            Defaults to that of the compiled model, else to the cross-entropy of a
+            classifier whose head is clear (a softmax, a sigmoid).
         seed: Seed of random numbers, as in `"random"`. Defaults to `0`.
         batch_size: Images per step of `latency`. Defaults to `1`.
         graph: The `ChannelGraph` of the model, to save time. Defaults to a new one.

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.runs.epoch_backup import EpochBackup
 from keras_sda.runs.manifest import StageEntry
 from keras_sda.utils import InvalidInputError, WeightsFile, load_model, save_model
@@ -99,10 +100,7 @@ class Stage:
         """
         if self.folder is None:
             return
-        # A compiled model would take the state of its optimizer along.
-        copy = type(model).from_config(model.get_config())
-        copy.set_weights(model.get_weights())
-        save_model(copy, self.folder / f"{name}.keras")
+        save_model(copy_without_optimizer(model), self.folder / f"{name}.keras")
         if f"{name}.keras" not in self._entry.models:
             self._entry.models.append(f"{name}.keras")
         self._run.save()

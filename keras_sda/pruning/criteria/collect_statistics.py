@@ -40,7 +40,8 @@ def collect_statistics(
             the loss. Targets are asked for where a criterion needs gradients or labels.
             Defaults to `None`.
         loss: Where a criterion needs gradients, a Keras loss or its name, a list or a
-            dict of them for several outputs. Defaults to that of the compiled model.
+            dict of them for several outputs. Defaults to that of the compiled model,
+            else to the cross-entropy of its head.
         seed: Seed of the random numbers. Defaults to `0`.
 
     Returns:

@@ -118,6 +118,27 @@ def test_loss_of_the_compiled_model_and_several_outputs():
     assert isinstance(model.loss, dict)
 
 
+@pytest.mark.parametrize(
+    ("units", "activation", "loss", "labels"),
+    [
+        (3, "softmax", "sparse_categorical_crossentropy", np.arange(20) % 3),
+        (3, "softmax", "categorical_crossentropy", np.full((20, 3), 1 / 3)),
+        (1, "sigmoid", "binary_crossentropy", np.arange(20) % 2),
+        (3, "sigmoid", "binary_crossentropy", np.eye(3)[np.arange(20) % 3]),
+    ],
+)
+def test_the_head_of_a_classifier_tells_the_loss(units, activation, loss, labels):
+    x = keras.Input((4,))
+    hidden = layers.Dense(6, activation="relu", name="hidden")(x)
+    model = keras.Model(x, layers.Dense(units, activation=activation)(hidden))
+    inputs = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    graph = ChannelGraph(model)
+    (expected,) = scores(graph, "taylor", (inputs, labels), loss)
+    (found,) = scores(graph, "taylor", (inputs, labels))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert (found > 0).any()
+
+
 def test_activations_are_means_of_what_layers_read():
     model = network()
     images, _ = batch(40)
@@ -156,7 +177,8 @@ def test_bad_data():
 
     fails("needs `data`", loss=loss)
     fails("`data` is missing", importance="activation")
-    fails("not compiled", data=(images, labels))
+    bare = keras.Model(model.input, layers.Dense(3)(model.layers[-2].output))
+    fails("not compiled.*Pass for example", data=(images, labels), model=bare)
     fails("Keras loss", data=(images, labels), loss="sparse_crossentropi")
     fails(r"\(None, 6, 6, 2\)", data=(images[:, :5], labels), loss=loss)
     fails("targets as well", data=images, loss=loss)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_sda.graph.model.find_head import check_loss
+from keras_sda.tasks import Classification
 from keras_sda.utils import InvalidInputError
 
 
@@ -17,14 +18,15 @@ class ModelLoss:
     into the other form. Loss weights and regularizers do not count.
 
     Args:
-        model: The model, compiled where `loss` is None.
+        model: The model.
         loss: A Keras loss or its name, a list with one per output or a dict by output
-            name. Defaults to the loss that the model was compiled with.
+            name. Defaults to the loss that the model was compiled with, else to the
+            cross-entropy of its head, where that is clear.
         needed_by: Who needs it, for the message. Defaults to `"this criterion"`.
 
     Raises:
-        InvalidInputError: There is no loss, it is unknown, or it takes probabilities
-            where the model gives logits.
+        InvalidInputError: There is no loss and no clear head, it is unknown, or it
+            takes probabilities where the model gives logits.
 
     Example:
 
@@ -42,10 +44,7 @@ class ModelLoss:
         if loss is None:
             loss = getattr(model, "loss", None)
         if loss is None:
-            raise InvalidInputError(
-                f"`loss` is missing: {needed_by} needs one, and the model is not "
-                "compiled. Pass for example loss='sparse_categorical_crossentropy'."
-            )
+            loss = _of_head(model, needed_by)
         names = list(getattr(model, "output_names", ["output"]))
         self._shapes = [tuple(tensor.shape) for tensor in model.outputs]
         count = len(self._shapes)
@@ -120,6 +119,18 @@ class ModelLoss:
                 expected, weight = target
                 total = total + _mean_loss(loss, expected, weight, output)
         return total
+
+
+def _of_head(model, needed_by):
+    """The cross-entropy of a classifier that says itself what its outputs mean."""
+    try:
+        return Classification.of(model, exclusive=None).loss()
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"`loss` is missing: {needed_by} needs one, the model is not compiled, and "
+            "its outputs do not tell which. Pass for example "
+            "loss='sparse_categorical_crossentropy'."
+        ) from error
 
 
 def _mean_loss(loss, target, weight, output):
