@@ -221,7 +221,7 @@ assert profile.macs > 4e7 and not profile.unknown
 calls = keras_sda.graph.layer_calls(model)
 assert len(calls) > 50
 small = keras_sda.applications.SDAResNet(
-    [2], groups=8, base_width=8, stem_width=8, classes=3, input_shape=(32, 32, 3)
+    [1, 2], groups=8, base_width=8, stem_width=8, classes=3, input_shape=(32, 32, 3)
 )
 small.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
 images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("f")
