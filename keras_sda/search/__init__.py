@@ -6,6 +6,7 @@ from keras_sda.search.gates.add_channel_gates import (
     channel_gates,
     remove_channel_gates,
 )
+from keras_sda.search.gates.cost_loss import cost_loss, expected_cost
 from keras_sda.search.gates.find_gate_positions import GatePosition, find_gate_positions
 from keras_sda.search.gates.gate_cost import GateCost
 from keras_sda.search.gates.gate_penalty import gate_schedule
@@ -36,7 +37,9 @@ __all__ = [
     "add_channel_gates",
     "channel_gates",
     "close_gates",
+    "cost_loss",
     "derive",
+    "expected_cost",
     "find_gate_positions",
     "fit_to_budget",
     "gate_regularizer",

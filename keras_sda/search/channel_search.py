@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.analysis import LatencyTable
 from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.graph import model_scope
 from keras_sda.runs.run import Run
@@ -90,7 +91,7 @@ class ChannelSearch:
     ```
 
     Source: arXiv 2103.02126 (Pattern Recognition 126, 2022) and its code; not
-    `target_macs` and the regulariser `"macs"`.
+    `target_macs` and the regularisers `"macs"` and `"latency"`.
     """
 
     def __init__(
@@ -126,11 +127,7 @@ class ChannelSearch:
         return self._cost
 
     def train_weights(
-        self,
-        data: Any,
-        epochs: int,
-        optimizer: Any = None,
-        **options,
+        self, data: Any, epochs: int, optimizer: Any = None, **options
     ) -> list[dict]:
         """First stage: trains everything but the gates, which are bypassed.
 
@@ -171,6 +168,7 @@ class ChannelSearch:
         train_dense: bool = True,
         reset_momentum: bool = True,
         final_beta: float = 1e4,
+        latency_table: LatencyTable | None = None,
         **options,
     ) -> list[dict]:
         """Second stage: trains the gates while they harden.
@@ -187,13 +185,15 @@ class ChannelSearch:
             target_macs: Instead of a price, the multiply-accumulates to end at: a share
                 (below 1) or an absolute number. The price is steered towards it, from
                 `lambda_arch` or 1e-4 on, and `derive` adjusts the last channels.
-            regularizer: `"plain"`, `"scaled"` or `"macs"`, see `gate_regularizer`.
+            regularizer: `"plain"`, `"scaled"`, `"macs"` or `"latency"`, see
+                `gate_regularizer`.
             learning_rate: Rate of the default optimizer. Defaults to `0.01`.
             optimizer: Defaults to SGD with momentum 0.9.
             train_dense: Whether dense layers learn as well. Defaults to `True`.
             reset_momentum: Whether the state of the optimizer is cleared before every
                 epoch, as officially. Defaults to `True`.
             final_beta: Beta of the last epoch. Defaults to `1e4`.
+            latency_table: Times of the layers, for `"latency"`. Defaults to `None`.
             **options: See the class.
 
         Returns:
@@ -206,13 +206,15 @@ class ChannelSearch:
         price = check_lambda(lambda_arch, target_macs)
         betas = gate_schedule(epochs, final_beta)
         target = check_budget(target_macs, self.cost)
-        penalty = gate_penalty(self.gates, self.cost, regularizer)
+        penalty = gate_penalty(self.gates, self.cost, regularizer, latency_table)
         settings = {
             **self._settings(data, epochs, options), "lambda_arch": price,
             "target_macs": target, "regularizer": regularizer,
             "train_dense": train_dense, "reset_momentum": reset_momentum,
             "final_beta": final_beta,
         }  # fmt: skip
+        if latency_table is not None:
+            settings["latency_table"] = latency_table.digest
         self._target = target
 
         def more_callbacks(start, fresh):
@@ -272,11 +274,7 @@ class ChannelSearch:
         return self.result
 
     def fine_tune(  # noqa: D417
-        self,
-        data: Any,
-        epochs: int,
-        optimizer: Any = None,
-        **options,
+        self, data: Any, epochs: int, optimizer: Any = None, **options
     ) -> list[dict]:
         """Third stage: trains `result.model`, the derived network, in place.
 

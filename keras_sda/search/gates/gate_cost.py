@@ -7,14 +7,17 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.analysis import LatencyTable
 from keras_sda.graph import ChannelTrace
 from keras_sda.pruning.budget.mac_cost import MacCost
 from keras_sda.pruning.budget.parameter_cost import ParameterCost
+from keras_sda.pruning.budget.table_latency import TableLatency
 from keras_sda.search.gates.add_channel_gates import channel_gates
 from keras_sda.search.surgery.lost_branches import LostBranches
 from keras_sda.search.surgery.prepared_model import prepared_model
 from keras_sda.search.surgery.surgery_layers import AlignedAdd, FixedGate
 from keras_sda.search.surgery.zero_flow import ZeroFlow
+from keras_sda.utils import InvalidInputError
 
 
 class GateCost(MacCost):
@@ -52,7 +55,7 @@ class GateCost(MacCost):
 
     def __init__(self, gated: keras.Model, input_shape: Any = None):
         self.gates = channel_gates(gated)
-        trace = ChannelTrace(prepared_model(gated), input_shape)
+        trace = self._trace = ChannelTrace(prepared_model(gated), input_shape)
         super().__init__(trace)
         self.macs = self.count(trace.kept())
         self.params = ParameterCost(trace).count(trace.kept())
@@ -92,6 +95,15 @@ class GateCost(MacCost):
         Args:
             gates: For every gate, by name, a number from 0 to 1 per channel.
         """
+        values = self._open(gates)
+        kernels = sum(
+            share * math.prod(values[classes].mean() for classes in axes)
+            for share, axes in self._kernel_axes
+        )
+        return float(self._fixed + kernels)
+
+    def _open(self, gates):
+        """For every class of channels how far it is open."""
         values = np.ones(self._num_classes)
         for _, classes, _ in self._gated:
             values[classes] = 0
@@ -114,26 +126,63 @@ class GateCost(MacCost):
             # Layers that stay keep one channel, be it one of zeros.
             nothing = wanted[classes[0]] * np.prod(1 - values[classes])
             values[classes[0]] = max(values[classes[0]], nothing)
-        kernels = sum(
-            share * math.prod(values[classes].mean() for classes in axes)
-            for share, axes in self._kernel_axes
-        )
-        return float(self._fixed + kernels)
+        return values
 
-    def weights(self) -> dict[str, np.ndarray]:
+    def weights(
+        self, latency_table: LatencyTable | None = None
+    ) -> dict[str, np.ndarray]:
         """What closing one channel of each gate frees, over the mean of all gates.
 
+        Args:
+            latency_table: Times of the layers, for what it frees of the time. Defaults
+                to `None`: of the multiply-accumulates.
+
         Returns:
-            float32 arrays by the name of the gate, for the regulariser `"macs"`.
+            float32 arrays by the name of the gate, for the regularisers `"macs"` and
+            `"latency"`.
+
+        Raises:
+            InvalidInputError: The table is of another model, or closing gates frees
+                nothing by it.
         """
+        counted = self.macs_at
+        if latency_table is not None:
+            counted = self._time_by(latency_table)
         opened = {gate.name: np.ones(gate.channels) for gate in self.gates}
-        whole = self.macs_at(opened)
+        whole = counted(opened)
         freed = {}
         for gate in self.gates:
             part = {**opened, gate.name: np.arange(gate.channels) > 0}
-            freed[gate.name] = np.full(gate.channels, whole - self.macs_at(part))
+            freed[gate.name] = np.full(gate.channels, whole - counted(part))
         mean = np.concatenate(list(freed.values())).mean()
+        if latency_table is not None and not mean > 0:
+            raise InvalidInputError(
+                "`latency_table` says that no layer gets faster when a gate closes. "
+                "Time narrower layers as well, or take regularizer='macs'."
+            )
         return {name: (v / mean).astype("float32") for name, v in freed.items()}
+
+    def _time_by(self, table):
+        """A function of gates that gives the time by a table."""
+        of_unit = self._trace.units.classes
+        layers = [
+            (times, [of_unit[units] for units in axes])
+            for times, axes in TableLatency(self._trace, table).layers
+        ]
+
+        def time_at(gates):
+            values = self._open(gates)
+            shares = (
+                math.prod(values[classes].mean() for classes in axes)
+                for _, axes in layers
+            )
+            # A layer that is gone takes no time, whatever a thin one takes.
+            return sum(
+                times.at(share) if share > 0 else 0.0
+                for (times, _), share in zip(layers, shares, strict=True)
+            )
+
+        return time_at
 
     def floor(self) -> float:
         """Multiply-accumulates with one channel per gate."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from keras_sda.analysis import LatencyTable
 from keras_sda.layers import ScaledSigmoidGate
 from keras_sda.search.gates.gate_cost import GateCost
 from keras_sda.search.gates.gate_regularizer import gate_regularizer
@@ -11,17 +12,22 @@ from keras_sda.utils import InvalidInputError
 
 
 def gate_penalty(
-    gates: Sequence[ScaledSigmoidGate], cost: GateCost, kind: str = "plain"
+    gates: Sequence[ScaledSigmoidGate],
+    cost: GateCost,
+    kind: str = "plain",
+    latency_table: LatencyTable | None = None,
 ) -> Callable[[], Any]:
     """Returns a function that gives the sum of `gate_regularizer` over all gates.
 
     Args:
         gates: The gates.
-        cost: What they cost, for `"macs"`.
+        cost: What they cost, for `"macs"` and `"latency"`.
         kind: See `gate_regularizer`. Defaults to `"plain"`.
+        latency_table: Times of the layers, for `"latency"` alone. Defaults to `None`.
 
     Raises:
-        InvalidInputError: The kind is unknown.
+        InvalidInputError: The kind is unknown, or the table is missing, of another
+            model or not asked for.
 
     Example:
 
@@ -30,8 +36,14 @@ def gate_penalty(
     loss = cross_entropy + 1e-4 * penalty()
     ```
     """
-    weights = cost.weights() if kind == "macs" else {}
     gate_regularizer([0.0], kind, macs=1.0)  # Say at once what is wrong.
+    if (kind == "latency") != isinstance(latency_table, LatencyTable):
+        raise InvalidInputError(
+            "`regularizer='latency'` and `latency_table`, a "
+            "keras_sda.analysis.LatencyTable, go together. Received: "
+            f"regularizer={kind!r} and latency_table={latency_table!r}."
+        )
+    weights = cost.weights(latency_table) if kind in ("macs", "latency") else {}
 
     def penalty():
         return sum(

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_sda.utils import InvalidInputError
 
-_KINDS = ("plain", "scaled", "macs")
+_KINDS = ("plain", "scaled", "macs", "latency")
 
 
 def gate_regularizer(
@@ -19,14 +19,15 @@ def gate_regularizer(
     * `"scaled"`: the sum of sigmoid(beta * s), the gates themselves. The pressure grows
       with beta near `s = 0` and vanishes elsewhere;
     * `"macs"`: sigmoid(s) times the weight of each gate, such as the MACs that go with
-      its channel over the mean of all gates.
+      its channel over the mean of all gates;
+    * `"latency"`: the same with the time that goes with its channel.
 
     Args:
         s: The numbers of the gates, float of shape `(channels,)`.
-        kind: One of the three. Defaults to `"plain"`.
+        kind: One of the four. Defaults to `"plain"`.
         beta: Scale of the gates, for `"scaled"`. Defaults to `1`.
-        macs: Weight of every gate, for `"macs"`: shape `(channels,)` or a number.
-            Defaults to `None`.
+        macs: Weight of every gate, for `"macs"` and `"latency"`: shape `(channels,)` or
+            a number. Defaults to `None`.
 
     Returns:
         A scalar tensor, float32. Multiply it by lambda and add it over the layers.
@@ -42,7 +43,7 @@ def gate_regularizer(
     4.0
 
     Source: arXiv 2103.02126 (Pattern Recognition 126, 2022) and the authors' code;
-    `"macs"` is ours.
+    `"macs"` and `"latency"` are ours.
     """
     if kind not in _KINDS:
         raise InvalidInputError(
@@ -52,10 +53,11 @@ def gate_regularizer(
     if kind == "scaled":
         return ops.sum(ops.sigmoid(ops.cast(beta, "float32") * s))
     gates = ops.sigmoid(s)
-    if kind == "macs":
+    if kind in ("macs", "latency"):
         if macs is None:
             raise InvalidInputError(
-                "`kind='macs'` needs `macs`, a weight for every gate. Received: None."
+                f"`kind={kind!r}` needs `macs`, a weight for every gate. Received: "
+                "None."
             )
         gates = gates * ops.cast(macs, "float32")
     return ops.sum(gates)
