@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from keras_sda.cli.exit_status import exit_status
 from keras_sda.cli.group import add_group_command
 from keras_sda.cli.import_user_module import import_user_module
+from keras_sda.cli.latency_table import add_latency_table_command
 from keras_sda.cli.list import add_list_command
 from keras_sda.cli.prune import add_pruning_commands
 from keras_sda.cli.run import run_options, typed_options
@@ -81,6 +82,7 @@ def _parser(first):
         add(commands)
     add_list_command(commands, _command, _show)
     add_pruning_commands(commands, _command, _show)
+    add_latency_table_command(commands, _command, _show)
     add_search_command(commands, _command, _show)
     add_group_command(commands, _command, _show)
     return parser

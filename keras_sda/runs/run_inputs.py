@@ -13,7 +13,7 @@ from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.utils import InvalidInputError
 
 # Options that may name a file.
-_FILES = ("model", "weights", "plan")
+_FILES = ("model", "weights", "plan", "latency_table")
 _CHUNK = 1 << 20
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from absl import logging
 
+from keras_sda.analysis import LatencyTable
 from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning import PruningPlan, make_plan, prune
 from keras_sda.pruning.check_reachable import check_reachable
@@ -67,6 +68,8 @@ class _PruneRun(ClassifierRun):
         options = self.options
         self.model = load_model(options.model)
         self.plan = PruningPlan.load(options.plan) if options.plan else None
+        path = options.latency_table
+        self.latency_table = LatencyTable.load(path) if path else None
         if self.dataset is None:
             return
         self.size = Classification.check_model(self.model, options.model, self.dataset)
@@ -80,7 +83,8 @@ class _PruneRun(ClassifierRun):
             self.plan.classes(ChannelGraph(expand_known_blocks(self.model)))
             return
         latency = options.latency
-        if options.steps == 1 and not options.overwrite:
+        measured = self.latency_table is None
+        if measured and options.steps == 1 and not options.overwrite:
             # It takes a minute to look, and nothing is lost where it fails.
             latency = None
         targets = {"macs": options.macs, "params": options.params, "latency": latency}
@@ -89,6 +93,7 @@ class _PruneRun(ClassifierRun):
                 self.model,
                 importance=options.importance,
                 batch_size=options.latency_batch_size,
+                latency_table=self.latency_table,
                 **targets,
                 **self.constraints(),
             )
@@ -126,6 +131,7 @@ class _PruneRun(ClassifierRun):
             report_latency=options.report_latency,
             planner=self.make_plan,
             folder=self.kept,
+            latency_table=self.latency_table,
         )
         return self.write_result(result, before)
 

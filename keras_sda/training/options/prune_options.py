@@ -21,6 +21,8 @@ class PruneOptions(RunOptions):
         macs: Multiply-accumulates to keep: share up to 1, or number.
         params: Parameters to keep, likewise.
         latency: Latency to keep on this device: share up to 1, or milliseconds.
+        latency_table: A filled-in table of `LatencyTable`, for the latency on the
+            device that it was measured on instead of this one.
         importance: Name of a criterion.
         scope: `"global"` or `"layer"`.
         round_to: Layers keep multiples of so many channels.
@@ -68,6 +70,11 @@ class PruneOptions(RunOptions):
     params: float | None = option(None, "Parameters to keep, likewise.")
     latency: float | None = option(
         None, "Latency to keep on this device: a share, or milliseconds per batch."
+    )
+    latency_table: str | None = option(
+        None,
+        "CSV file that `keras-sda latency-table` wrote and that was filled in: the "
+        "latency is that of its device.",
     )
     importance: str = option("l1", "What makes a channel important.", criterion_names)
     scope: str = option(
@@ -125,6 +132,11 @@ class PruneOptions(RunOptions):
             raise InvalidInputError(
                 "One of `macs`, `params`, `latency` and `plan` must be given, such as "
                 "--macs 0.5."
+            )
+        if self.latency_table is not None and self.latency is None:
+            raise InvalidInputError(
+                "`latency_table` (--latency_table) needs `latency`, what may be left "
+                "of the time that it gives, such as --latency 0.5."
             )
         if self.plan is not None and (
             any(value is not None for value in targets) or self.steps > 1
