@@ -106,7 +106,9 @@ def expected_cost(
 
     Source: arXiv 1812.03443 (FBNet) and VPU specific CNNs (Donegan et al., ICPR 2020).
     """
-    lengths = [len(alpha) for alpha in alphas], [len(cost) for cost in costs]
+    alphas = [ops.cast(alpha, "float32") for alpha in alphas]
+    costs = [ops.cast(cost, "float32") for cost in costs]
+    lengths = [alpha.shape[0] for alpha in alphas], [cost.shape[0] for cost in costs]
     if lengths[0] != lengths[1]:
         raise InvalidInputError(
             "`alphas` and `costs` must have one number per operation of every place. "
@@ -114,6 +116,5 @@ def expected_cost(
         )
     total = ops.cast(fixed, "float32")
     for alpha, cost in zip(alphas, costs, strict=True):
-        shares = ops.softmax(ops.cast(alpha, "float32"))
-        total = total + ops.sum(shares * ops.cast(cost, "float32"))
+        total = total + ops.sum(ops.softmax(alpha) * cost)
     return total

@@ -41,18 +41,20 @@ def test_a_ms_per_mac_gives_the_weights_of_macs(asked, gated):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
 
 
-def test_slow_layers_make_dear_gates(asked, gated):
-    """conv3 reads what the gate behind conv2 lets through."""
+def test_weights_are_the_time_that_a_channel_frees(asked, gated):
+    """The gate behind conv2 narrows conv2 and conv3, that behind conv3 only conv3."""
     slow = next(row["key"] for row in asked if row["in_shape"] == "1x6x6x8")
-    table = by_row(
-        asked, lambda row: float(row["share"]) * (9 if row["key"] == slow else 1e-3)
-    )
     cost = GateCost(gated)
     even = cost.weights(by_row(asked, lambda row: float(row["share"])))
-    found = cost.weights(table)
-    assert found["bn2_gate"].mean() > even["bn2_gate"].mean()
-    numbers = np.concatenate(list(found.values()))
-    assert numbers.mean() == pytest.approx(1, rel=1e-5) and (numbers > 0).all()
+    found = cost.weights(
+        by_row(asked, lambda row: float(row["share"]) * (row["key"] == slow))
+    )
+    # Of 8 channels one frees an eighth of each layer, of 6 a sixth.
+    for weights, expected in ((even, (2 / 8) / (1 / 6)), (found, (1 / 8) / (1 / 6))):
+        ratio = weights["bn2_gate"] / weights["bn3_gate"][0]
+        np.testing.assert_allclose(ratio, expected, rtol=1e-5)
+        numbers = np.concatenate(list(weights.values()))
+        assert numbers.mean() == pytest.approx(1, rel=1e-5)
 
 
 def test_a_search_is_priced_by_the_table(asked, tmp_path):
