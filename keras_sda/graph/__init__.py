@@ -27,6 +27,7 @@ from keras_sda.graph.model.as_functional import (
 )
 from keras_sda.graph.model.convolutions import CONVOLUTIONS, is_convolution
 from keras_sda.graph.model.find_head import Head, find_head
+from keras_sda.graph.model.graph_runner import GraphRunner, RunnerCall
 from keras_sda.graph.model.input_specs import input_specs
 from keras_sda.graph.model.keras_internals import (
     all_layers,
@@ -54,11 +55,13 @@ __all__ = [
     "ChannelTrace",
     "Channels",
     "GraphNode",
+    "GraphRunner",
     "GroupPart",
     "Head",
     "Kept",
     "LayerCall",
     "ModelGraph",
+    "RunnerCall",
     "Untouchable",
     "all_layers",
     "as_functional",

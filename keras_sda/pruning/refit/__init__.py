@@ -1,0 +1,1 @@
+"""Kernels and statistics of a pruned model, fitted anew without training."""

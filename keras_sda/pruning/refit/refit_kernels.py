@@ -1,0 +1,317 @@
+"""Fit the kernels of a pruned model, one after the other."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+from keras_sda.data.fit.array_structures import leaves, map_arrays
+from keras_sda.graph import ChannelGraph, GraphRunner
+from keras_sda.pruning.refit.find_kernels import ReadingKernel, find_kernels
+from keras_sda.pruning.refit.kernel_rows import count_places, kernel_rows
+from keras_sda.pruning.refit.least_squares import (
+    Moments,
+    choose_ridge,
+    correction,
+    fit,
+)
+from keras_sda.utils import InvalidInputError
+
+# What the values of one model may take that are kept between two kernels.
+_MOST_KEPT = 2**30
+_ROWS_PER_FEATURE = 4
+_LEAST_ROWS = 16384
+
+
+@dataclasses.dataclass(frozen=True)
+class RefitRow:
+    """What became of one kernel.
+
+    Attributes:
+        layer: Name of the layer.
+        ridge: The ridge it was fitted with; None where it stays as it was cut.
+        error_before: Squared error of its outputs against those of the whole model,
+            before the fit, as a share of their power.
+        error_after: The same after the fit.
+        reason: Why it stays as it was cut.
+    """
+
+    layer: str
+    ridge: float | None = None
+    error_before: float | None = None
+    error_after: float | None = None
+    reason: str = ""
+
+
+def refit_kernels(
+    graph: ChannelGraph,
+    removed: np.ndarray,
+    small: keras.Model,
+    batches: Sequence[Any],
+    ridge: float | None = None,
+    sequential: bool = True,
+    max_rows: int = 65536,
+    seed: int = 0,
+) -> list[RefitRow]:
+    """Changes kernels of a pruned model so that they give what those of the whole did.
+
+    Use it through `reconstruct`.
+
+    Args:
+        graph: The channels of the whole model.
+        removed: Boolean array over the classes of `graph.units`.
+        small: The model without these channels. Its kernels are changed.
+        batches: Inputs of the model, batch by batch.
+        ridge: See `reconstruct`. Defaults to `None`.
+        sequential: See `reconstruct`. Defaults to `True`.
+        max_rows: See `reconstruct`. Defaults to `65536`.
+        seed: Of the choice of rows. Defaults to `0`.
+
+    Returns:
+        A `RefitRow` for every kernel that was fitted or that reads removed channels.
+    """
+    whole, pruned = GraphRunner(graph.model), GraphRunner(small)
+    kernels, reasons = find_kernels(graph, removed, whole, pruned)
+    at_once = [k for k in kernels if not sequential or len(k.whole_calls) > 1]
+    rows = _correct(whole, [k for k in at_once if k.loses], batches, ridge, max_rows)
+    if sequential:
+        rest = [kernel for kernel in kernels if len(kernel.whole_calls) == 1]
+        sweep = _Sweep(whole, pruned, batches, ridge, max_rows, seed)
+        rows += sweep.fit_all(rest)
+    rows += [RefitRow(name, reason=reason) for name, reason in reasons.items()]
+    return rows
+
+
+def _correct(whole, kernels, batches, ridge, max_rows):
+    """Removed channels are predicted from the kept ones, all as the whole has them."""
+    if not kernels:
+        return []
+    ridge = 1e-4 if ridge is None else ridge
+    wanted = {call.inputs[0] for kernel in kernels for call in kernel.whole_calls}
+    sums: dict[str, Any] = {kernel.name: 0.0 for kernel in kernels}
+    for inputs in batches:
+        found = whole.run(_given(whole, inputs), wanted)
+        for kernel in kernels:
+            for call in kernel.whole_calls:
+                value = _channels_last(kernel.whole, found[call.inputs[0]])
+                step = -(-len(value) // max_rows)
+                sums[kernel.name] += _gram(value[::step], kernel.groups)
+    rows = []
+    for kernel in kernels:
+        old = keras.ops.convert_to_numpy(kernel.whole.kernel).astype("float64")
+        filters = np.split(old, kernel.groups, -1)
+        made = np.split(kernel.made, kernel.groups)
+        parts = []
+        for moments, mine, stays in zip(sums[kernel.name], filters, made, strict=True):
+            _check_finite(kernel.name, moments)
+            change = correction(moments, kernel.kept, ridge)
+            parts.append(np.einsum("kc,...cf->...kf", change, mine[..., stays]))
+        kernel.small.kernel.assign(np.concatenate(parts, -1))
+        rows.append(RefitRow(kernel.name, ridge))
+    return rows
+
+
+def _gram(value, groups):
+    parts = np.split(value, groups, -1)
+    return np.stack([(part.T @ part).astype("float64") for part in parts])
+
+
+def _channels_last(layer, value):
+    value = np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(value, "float32")))
+    if getattr(layer, "data_format", None) == "channels_first":
+        value = np.moveaxis(value, 1, -1)
+    return value.reshape(-1, value.shape[-1])
+
+
+def _given(runner, inputs):
+    return dict(zip(runner.inputs, leaves(inputs), strict=True))
+
+
+class _Half:
+    """One of the two models, with the values of a cut for every batch."""
+
+    def __init__(self, runner, batches):
+        self.runner = runner
+        self._position = 0
+        self._values = [_given(runner, inputs) for inputs in batches]
+        self._num_samples = sum(len(leaves(inputs)[0]) for inputs in batches)
+
+    def value(self, batch, number):
+        """One tensor for one batch."""
+        return self.runner.run(self._values[batch], [number])[number]
+
+    def advance(self, position):
+        """Keeps what the calls from `position` on need, where that is little."""
+        places = range(self._position + 1, position + 1)
+        sizes = {k: self.runner.size(self.runner.frontier(k)) for k in places}
+        best = min(sizes, key=lambda place: (sizes[place], -place), default=None)
+        if best is None or 4 * sizes[best] * self._num_samples > _MOST_KEPT:
+            return
+        wanted = self.runner.frontier(best)
+        for batch, values in enumerate(self._values):
+            found = self.runner.run(values, wanted)
+            self._values[batch] = map_arrays(keras.ops.convert_to_numpy, found)
+        self._position = best
+
+
+class _Sweep:
+    """Fits kernels to what they read in the small model as it is by then."""
+
+    def __init__(self, whole, small, batches, ridge, max_rows, seed):
+        self._whole, self._small = _Half(whole, batches), _Half(small, batches)
+        self._num_batches = len(batches)
+        self._num_samples = self._whole._num_samples
+        self._ridge, self._max_rows = ridge, max_rows
+        self._generator = np.random.default_rng(seed)
+
+    def fit_all(self, kernels):
+        rows, told = [], time.monotonic()
+        for number, kernel in enumerate(kernels):
+            for half, calls in (
+                (self._whole, [k.whole_calls[0].index for k in kernels[number:]]),
+                (self._small, [k.small_calls[0].index for k in kernels[number:]]),
+            ):
+                half.advance(min(calls))
+            row = self._fit(kernel)
+            if row is not None:
+                rows.append(row)
+            if time.monotonic() - told > 10:
+                told = time.monotonic()
+                logging.info("Refitted %d of %d kernels.", number + 1, len(kernels))
+        return rows
+
+    def _fit(self, kernel: ReadingKernel):
+        halves = self._moments(kernel)
+        if halves is None:
+            return None
+        has_shift = kernel.shift is not None
+        starts = self._starts(kernel, has_shift)
+        powers = sum(half.power for pair in halves for half in pair)
+        before = after = 0.0
+        fitted, ridges = [], []
+        for pair, start in zip(halves, starts, strict=True):
+            _check_finite(kernel.name, pair[0].gram, pair[1].gram)
+            both = pair[0] + pair[1]
+            ridge = self._ridge
+            if ridge is None:
+                ridge = choose_ridge(pair, start, has_shift)
+            weights = start if ridge is None else fit(both, start, ridge, has_shift)
+            before += both.error(start)
+            after += both.error(weights)
+            fitted.append(weights)
+            ridges.append(ridge)
+        weights = np.concatenate(fitted, -1)
+        if has_shift:
+            variable, sign = kernel.shift
+            variable.assign_add((sign * weights[-1]).astype(variable.dtype))
+            weights = weights[:-1]
+        kernel.small.kernel.assign(weights.reshape(kernel.small.kernel.shape))
+        used = [ridge for ridge in ridges if ridge is not None]
+        return RefitRow(
+            kernel.name,
+            max(used) if used else None,
+            max(before, 0.0) / max(powers, 1e-30),
+            max(after, 0.0) / max(powers, 1e-30),
+            "" if used else "no fit is better on images that it has not seen",
+        )
+
+    def _moments(self, kernel):
+        """For every group the moments of two halves of the samples."""
+        old = keras.ops.convert_to_numpy(kernel.whole.kernel).astype("float32")
+        taps = int(np.prod(old.shape[:-2]))
+        old = old.reshape(-1, old.shape[-1])
+        filters = [
+            part[:, stays]
+            for part, stays in zip(
+                np.split(old, kernel.groups, -1),
+                np.split(kernel.made, kernel.groups),
+                strict=True,
+            )
+        ]
+        features = taps * int(kernel.kept.sum())
+        total = None
+        read, small_read = kernel.whole_calls[0].inputs[0], kernel.small_calls[0]
+        for batch in range(self._num_batches):
+            x = self._whole.value(batch, read)
+            y = self._small.value(batch, small_read.inputs[0])
+            if batch == 0 and not kernel.loses and _is_same(x, y):
+                return None  # nothing before it has changed
+            places = self._places(kernel.whole, x.shape, features)
+            before = kernel_rows(kernel.whole, x, places)
+            after = kernel_rows(kernel.small, y, places)
+            parts = zip(
+                _split(before, taps, kernel.groups),
+                _split(after, taps, kernel.groups),
+                filters,
+                strict=True,
+            )
+            new = [
+                self._pair(mine, a @ w, len(x), kernel.shift is not None)
+                for a, mine, w in parts
+            ]
+            total = new if total is None else [
+                tuple(a + b for a, b in zip(old_pair, pair, strict=True))
+                for old_pair, pair in zip(total, new, strict=True)
+            ]  # fmt: skip
+        return total
+
+    def _pair(self, features, targets, num_samples, has_shift):
+        """Moments of the even and of the odd samples."""
+        if has_shift:
+            features = np.pad(features, [(0, 0), (0, 1)], constant_values=1.0)
+        features = features.reshape(num_samples, -1, features.shape[-1])
+        targets = targets.reshape(num_samples, -1, targets.shape[-1])
+        pair = []
+        for start in (0, 1):
+            x = features[start::2].reshape(-1, features.shape[-1])
+            y = targets[start::2].reshape(-1, targets.shape[-1])
+            pair.append(
+                Moments(
+                    (x.T @ x).astype("float64"),
+                    (x.T @ y).astype("float64"),
+                    float(np.sum(np.square(y, dtype="float64"))),
+                )
+            )
+        return tuple(pair)
+
+    def _places(self, layer, shape, features):
+        """Positions of the output that are looked at, others in every batch."""
+        count = count_places(layer, tuple(shape))
+        rows = max(_LEAST_ROWS, _ROWS_PER_FEATURE * features)
+        each = -(-min(self._max_rows, rows) // self._num_samples)
+        if each >= count:
+            return None
+        return np.sort(self._generator.choice(count, each, replace=False))
+
+    def _starts(self, kernel, has_shift):
+        """The kernel as it was cut, a matrix for every group."""
+        value = keras.ops.convert_to_numpy(kernel.small.kernel).astype("float64")
+        parts = np.split(value.reshape(-1, value.shape[-1]), kernel.groups, -1)
+        if has_shift:
+            parts = [np.pad(part, [(0, 1), (0, 0)]) for part in parts]
+        return parts
+
+
+def _split(rows, taps, groups):
+    """Columns of taps by channels, by the groups of the channels."""
+    if groups == 1:
+        return [rows]
+    values = rows.reshape(len(rows), taps, groups, -1)
+    return [values[:, :, group].reshape(len(rows), -1) for group in range(groups)]
+
+
+def _is_same(one, other):
+    one, other = map(keras.ops.convert_to_numpy, (one, other))
+    return one.shape == other.shape and np.array_equal(one, other)
+
+
+def _check_finite(name, *arrays):
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise InvalidInputError(
+            f"`data` lead to values that are not finite in what layer {name!r} reads. "
+            "Give images as the model was trained on, without NaN."
+        )

@@ -1,0 +1,232 @@
+"""The kernels that stay take over from the channels that go."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from keras import layers
+from pruning.surgery_checks import random_inputs, random_plan, randomize
+from pruning.test_random_graphs import PARTS
+from pruning.zoo import conv, head
+
+from keras_sda.graph import ChannelGraph, remove_channels
+from keras_sda.layers import GroupedConv2D
+from keras_sda.pruning import PruningPlan, make_plan, reconstruct, shrink
+from keras_sda.pruning.refit.reconstruct import calibration_batches
+from keras_sda.pruning.refit.refit_kernels import refit_kernels
+from keras_sda.utils import InvalidInputError
+
+
+def outputs(model, inputs):
+    return keras.ops.convert_to_numpy(model(inputs, training=False))
+
+
+def chain(*readers, shape=(8, 8, 3), writer=None):
+    """A layer whose second half of channels repeats the first, and what reads it."""
+    x = keras.Input(shape)
+    writer = writer or layers.Conv2D(8, 3, padding="same", name="writer")
+    y = layers.ReLU()(writer(x))
+    for reader in readers:
+        y = reader(y)
+    model = keras.Model(x, y)
+    randomize(model)
+    for variable in writer.weights:
+        value = np.array(variable)
+        half = value.shape[-1] // 2
+        value[..., half:] = 0.5 * value[..., :half]
+        variable.assign(value)
+    return model
+
+
+def half_plan(model, name="writer"):
+    graph = ChannelGraph(model)
+    made = graph.layers[name].made
+    removed = np.zeros(len(graph.units.pinned), bool)
+    removed[graph.units.classes[made[len(made) // 2 :]]] = True
+    return PruningPlan.from_classes(graph, removed)
+
+
+def nested_reader():
+    inner = keras.Input((8, 8, 8))
+    return keras.Model(inner, layers.Conv2D(3, 3, name="reader")(inner), name="inner")
+
+
+SHARED = layers.Conv2D(8, 1, name="shared", use_bias=False)
+
+READERS = {
+    "1x1": [layers.Conv2D(4, 1)],
+    "3x3": [layers.Conv2D(4, 3, padding="same")],
+    "strided": [layers.Conv2D(4, 3, strides=2, padding="same")],
+    "dilated": [layers.Conv2D(4, 3, dilation_rate=2)],
+    "activation": [layers.Conv2D(4, 3, activation="relu")],
+    "normalized": [
+        layers.Conv2D(4, 3, padding="same", use_bias=False),
+        layers.BatchNormalization(),
+    ],
+    "grouped": [
+        layers.DepthwiseConv2D(3, padding="same"),
+        layers.Conv2D(4, 1),
+    ],
+    "flattened": [layers.Flatten(), layers.Dense(3)],
+    "pooled": [layers.GlobalAveragePooling2D(), layers.Dense(3, activation="softmax")],
+    "nested": [nested_reader()],
+}
+
+
+@pytest.mark.parametrize("sequential", [True, False])
+@pytest.mark.parametrize("name", [n for n in READERS if n != "grouped"])
+def test_what_is_redundant_costs_nothing(name, sequential):
+    model = chain(*map(_fresh, READERS[name]))
+    plan = half_plan(model)
+    images = np.random.default_rng(1).normal(size=(48, 8, 8, 3)).astype("float32")
+    small = reconstruct(model, plan, images, ridge=1e-7, sequential=sequential)
+    expected = outputs(model, images)
+    assert np.abs(outputs(shrink(model, plan), images) - expected).max() > 0.02
+    scale = max(np.abs(expected).max(), 1)
+    np.testing.assert_allclose(outputs(small, images), expected, atol=1e-4 * scale)
+
+
+def _fresh(layer):
+    if isinstance(layer, keras.Model):
+        return nested_reader()
+    return type(layer).from_config(layer.get_config())
+
+
+@pytest.mark.parametrize("sequential", [True, False])
+@pytest.mark.parametrize("kind", [layers.Conv2D, GroupedConv2D])
+def test_grouped_kernels_are_fitted_group_by_group(kind, sequential):
+    x = keras.Input((8, 8, 3))
+    y = layers.Conv2D(8, 1, name="writer")(x)
+    model = keras.Model(x, kind(6, 3, groups=2, name="reader")(y))
+    randomize(model)
+    writer = model.get_layer("writer")
+    for variable in writer.weights:  # in every group the second half is the first
+        value = np.array(variable)
+        value[..., [2, 3, 6, 7]] = value[..., [0, 1, 4, 5]]
+        variable.assign(value)
+    graph = ChannelGraph(model)
+    removed = np.zeros(len(graph.units.pinned), bool)
+    removed[graph.units.classes[graph.layers["writer"].made[[2, 3, 6, 7]]]] = True
+    plan = PruningPlan.from_classes(graph, removed)
+    images = np.random.default_rng(1).normal(size=(32, 8, 8, 3)).astype("float32")
+    small = reconstruct(model, plan, images, ridge=1e-7, sequential=sequential)
+    assert small.get_layer("reader").kernel.shape[-2] == 2
+    np.testing.assert_allclose(
+        outputs(small, images), outputs(model, images), atol=1e-3
+    )
+
+
+def test_a_shared_layer_is_corrected_once():
+    x = keras.Input((8, 8, 3))
+    writer = layers.Conv2D(8, 1, name="writer")
+    shared = layers.Conv2D(8, 1, name="shared", use_bias=False)
+    y = layers.Add()([shared(writer(x)), shared(layers.ReLU()(writer(x)))])
+    model = keras.Model(x, layers.Conv2D(2, 1, name="last")(y))
+    randomize(model)
+    for variable in writer.weights:
+        value = np.array(variable)
+        value[..., 4:] = value[..., :4]
+        variable.assign(value)
+    plan = half_plan(model)
+    images = np.random.default_rng(1).normal(size=(32, 8, 8, 3)).astype("float32")
+    small = reconstruct(model, plan, images, ridge=1e-7)
+    np.testing.assert_allclose(
+        outputs(small, images), outputs(model, images), atol=1e-3
+    )
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(sorted(PARTS)), st.integers(0, 7), st.integers(0, 7)),
+    min_size=2,
+    max_size=5,
+)
+
+
+@settings(
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(steps=steps, seed=st.integers(0, 99), sequential=st.booleans())
+def test_no_fit_makes_a_layer_worse(steps, seed, sequential):
+    x = keras.Input((8, 8, 3))
+    tensors = [conv(x, 6), conv(x, 4)]
+    for name, first, second in steps:
+        x_first = tensors[first % len(tensors)]
+        if x_first.shape[-1] > 24 or (name == "split" and x_first.shape[-1] % 2):
+            name = "convolution"
+        tensors.append(PARTS[name](x_first, tensors[second % len(tensors)]))
+    model = keras.Model(x, head(conv(conv(tensors[-1], 5), 4)))
+    randomize(model)
+    graph = ChannelGraph(model)
+    plan = random_plan(graph, seed)
+    removed = plan.classes(graph)
+    small, cut = remove_channels(graph, removed), remove_channels(graph, removed)
+    batches = calibration_batches(random_inputs(model, batch_size=6), model)
+    rows = refit_kernels(graph, removed, small, batches, sequential=sequential)
+    assert rows
+    fitted = {row.layer for row in rows if not row.reason}
+    for row in rows:
+        if row.error_after is not None:
+            assert row.error_after <= row.error_before * (1 + 1e-6) + 1e-9, row
+    for old, new in zip(cut.layers, small.layers, strict=True):
+        is_normal = isinstance(old, layers.BatchNormalization)
+        if old.name in fitted or is_normal or old.name in model_names(model):
+            continue
+        for one, other in zip(old.weights, new.weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert all(np.isfinite(np.asarray(v)).all() for v in small.weights)
+
+
+def model_names(model):
+    return {layer.name for layer in model.layers if isinstance(layer, keras.Model)}
+
+
+def test_is_deterministic_and_leaves_the_model_alone():
+    model = chain(layers.Conv2D(6, 3, padding="same"), layers.Conv2D(2, 1))
+    before = [np.array(v) for v in model.weights]
+    plan = make_plan(model, macs=0.6)
+    images = np.random.default_rng(1).normal(size=(40, 8, 8, 3)).astype("float32")
+    one, two = (reconstruct(model, plan, images, max_rows=500) for _ in range(2))
+    for a, b in zip(one.weights, two.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [layer.name for layer in one.layers] == [x.name for x in model.layers]
+
+
+def test_data_of_every_kind_give_the_same():
+    import tensorflow as tf
+
+    model = chain(layers.Conv2D(4, 1))
+    plan = half_plan(model)
+    images = np.random.default_rng(1).normal(size=(64, 8, 8, 3)).astype("float32")
+    labels = np.zeros((64, 1))
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(32)
+    expected = reconstruct(model, plan, images).weights
+    for data in ((images, labels), dataset, [(images[:32],), (images[32:],)]):
+        for one, other in zip(
+            expected, reconstruct(model, plan, data).weights, strict=True
+        ):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "data, kwargs, message",
+    [
+        (None, {}, "`data` is missing"),
+        (np.zeros((1, 8, 8, 3)), {}, "at least 2 samples"),
+        (np.zeros((4, 6, 6, 1)), {}, "`data`"),
+        (np.full((4, 8, 8, 3), np.nan), {}, "not finite"),
+        (np.zeros((4, 8, 8, 3)), {"max_samples": 1}, "`max_samples`"),
+        (np.zeros((4, 8, 8, 3)), {"max_rows": 0}, "`max_rows`"),
+        (np.zeros((4, 8, 8, 3)), {"ridge": -1.0}, "`ridge`"),
+    ],
+)
+def test_bad_input_is_one_clear_line(data, kwargs, message):
+    model = chain(layers.Conv2D(4, 1))
+    with pytest.raises(InvalidInputError, match=message):
+        reconstruct(model, half_plan(model), data, **kwargs)
