@@ -254,10 +254,12 @@ def test_report(capsys, pruned, tmp_path):
     assert "without --json" in fails(capsys, *compared, pruned, "--json")
 
 
-def test_prune_replays_a_plan(model_file, tmp_path):
+def test_prune_replays_a_plan(capsys, model_file, tmp_path):
+    replay = ["--plan", str(tmp_path / "a" / "plan.json")]
     for name, how in (
         ("a", ["--params", "0.5", "--round_to", "2", "--exclude", "stem_conv"]),
-        ("b", ["--plan", str(tmp_path / "a" / "plan.json")]),
+        ("b", replay),
+        ("c", [*replay, "--reconstruct", *QUICK]),
     ):
         output = ["--output", str(tmp_path / name)]
         assert cli.main(["prune", str(model_file), *how, *output]) == 0
@@ -266,6 +268,11 @@ def test_prune_replays_a_plan(model_file, tmp_path):
     for x, y in zip(a.weights, b.weights, strict=True):
         np.testing.assert_array_equal(x, y)
     assert not (tmp_path / "a" / "history.csv").exists()
+    rows = json.loads((tmp_path / "c" / "report.json").read_text())["layers"]
+    fitted = [row for row in rows if row["error_refitted"] is not None]
+    assert fitted and all(x["error_refitted"] <= x["error_cut"] for x in fitted)
+    wanted = ["prune", model_file, *replay, "--reconstruct", "--output", tmp_path / "d"]
+    assert "needs `dataset`" in fails(capsys, *wanted)
 
 
 @pytest.mark.large

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_sda.analysis import LatencyTable, compare_latency
+from keras_sda.analysis import LatencyTable
 from keras_sda.graph import (
     ChannelGraph,
     expand_known_blocks,
@@ -21,14 +21,15 @@ from keras_sda.graph import (
 )
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.find_targets import check_latency_table, check_numbers
-from keras_sda.pruning.budget.mac_cost import MacCost
-from keras_sda.pruning.budget.parameter_cost import ParameterCost
-from keras_sda.pruning.budget.table_latency import TableLatency
+from keras_sda.pruning.budget.step_targets import StepTargets
 from keras_sda.pruning.check_reachable import check_reachable
+from keras_sda.pruning.criteria.criteria import find_criterion
 from keras_sda.pruning.criteria.criterion import Criterion
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.pruning_report import PruningReport
+from keras_sda.pruning.refit.reconstruct import calibration_batches, note_refit
+from keras_sda.pruning.refit.refit_kernels import RefitRow, refit_kernels
 from keras_sda.runs.run import Run
 from keras_sda.utils import InvalidInputError, model_digest
 
@@ -76,6 +77,7 @@ def prune(
     folder: Run | str | os.PathLike | None = None,
     budget: Sequence[tuple[Cost, float]] = (),
     latency_table: LatencyTable | None = None,
+    reconstruct: bool = False,
 ) -> PruningResult:
     """Removes channels of a model until a budget is met.
 
@@ -137,6 +139,10 @@ def prune(
         latency_table: Times of the layers on another device, for `latency`; made for
             the model as it is now, also with `steps`. What it says of the model before
             and after is in the report. Defaults to `None`.
+        reconstruct: Whether the kernels that stay are fitted to take over from what
+            goes, in every step before `fine_tune`: see `keras_sda.pruning.reconstruct`.
+            It needs `data`, whose targets it does not look at, and gives much of what
+            fine-tuning would. Defaults to `False`.
 
     Returns:
         A `PruningResult` with `model`, `plan`, `plans` and `report`.
@@ -156,7 +162,10 @@ def prune(
     >>> result.report.macs_after <= 0.5 * result.report.macs_before
     True
     """
-    _check(steps, fine_tune, fine_tune_last, data)
+    _check(steps, fine_tune, fine_tune_last, data, reconstruct)
+    calibration = data
+    if reconstruct and data is not None and not find_criterion(importance).needs:
+        data = None  # what looks at weights alone refuses it
     options = {
         "importance": importance,
         "scope": scope,
@@ -177,8 +186,10 @@ def prune(
         targets["budget"] = budget
     if latency_table is not None:
         options["latency_table"] = latency_table.following(first.model, input_shape)
-    schedule = _Schedule(first, targets, steps, options) if steps > 1 else None
+    schedule = StepTargets(first, targets, steps, options) if steps > 1 else None
     current, plans, frozen = model, [], ""
+    refits: list[RefitRow] = []
+    batches = calibration_batches(calibration, first.model) if reconstruct else []
     with Run.of(folder, "prune").opened() as run:
         if steps > 1 and planner is make_plan and not run.has_begun:
             # Before the first step has been trained. Planners of one's own may replay.
@@ -196,6 +207,7 @@ def prune(
                 "input_shape": input_shape,
                 "loss": loss if data is None else options["loss"],
                 "model": model_digest(model),
+                **({"reconstruct": True, "data": calibration} if reconstruct else {}),
             })  # fmt: skip
         stages = [run.stage(f"step{number}") for number in range(1, steps + 1)]
         for number, stage in enumerate(stages, 1):
@@ -211,11 +223,15 @@ def prune(
                 keras.utils.set_random_seed((seed + number) % 2**31)
             if number > 1:
                 graph = ChannelGraph(current, input_shape)
-            goal = targets if schedule is None else schedule.targets(number, graph)
+            goal = targets if schedule is None else schedule.at(number, graph)
             make = functools.partial(planner, current, graph=graph, **goal, **options)
             plan = _plan_of(stage, make)
-            current = remove_channels(graph, plan.classes(graph))
+            removed = plan.classes(graph)
+            current = remove_channels(graph, removed)
             plans.append(plan)
+            if reconstruct:
+                refits = refit_kernels(graph, removed, current, batches, seed=seed)
+                note_refit(first.model.name, refits)
             if number == 1 and (frozen := frozen_note(first.model, current)):
                 # Before anybody trains it.
                 logging.warning("%s: %s.", first.model.name, frozen)
@@ -235,11 +251,12 @@ def prune(
         first.model,
         current,
         untouchable=first.untouchable,
-        settings=plan.settings,
+        settings={**plan.settings, **({"reconstruct": True} if reconstruct else {})},
         measure_latency=report_latency,
         batch_size=batch_size,
         input_shape=input_shape,
         table_latency=_table_latency(plan),
+        refits=refits,
     )
     for text in report.warnings:
         if text != frozen:
@@ -257,7 +274,7 @@ def _table_latency(plan):
     return {"ms_before": before, "ms_after": after, "ratio": ratio, "unit": unit}
 
 
-def _check(steps, fine_tune, fine_tune_last, data):
+def _check(steps, fine_tune, fine_tune_last, data, reconstruct):
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise InvalidInputError(
             f"`steps` must be a positive integer. Received: steps={steps!r}."
@@ -269,70 +286,17 @@ def _check(steps, fine_tune, fine_tune_last, data):
         )
     if fine_tune_last and fine_tune is None:
         raise InvalidInputError("`fine_tune_last` needs `fine_tune`, a function.")
-    if steps > 1 and hasattr(data, "__next__"):
+    if (steps > 1 or reconstruct) and hasattr(data, "__next__"):
+        again = "`reconstruct` reads it" if reconstruct else f"`steps`={steps} read it"
         raise InvalidInputError(
-            f"`data` is an iterator, which can be read once, but `steps`={steps} read "
-            "it again each. Give arrays, a list of batches or a tf.data.Dataset."
+            f"`data` is an iterator, which can be read once, but {again} "
+            "again each. Give arrays, a list of batches or a tf.data.Dataset."
         )
-
-
-class _Schedule:
-    """Targets of every step, as shares of what is left before it."""
-
-    def __init__(self, graph, targets, steps, options):
-        self._graph, self._steps = graph, steps
-        self._batch_size = options["batch_size"]
-        self._table = options.get("latency_table")
-        self._budget = [cost for cost, _ in targets.get("budget", ())]
-        given = {cost.name: value for cost, value in targets.get("budget", ())}
-        given |= {key: value for key, value in targets.items() if key != "budget"}
-        self._whole = self._counts(graph)
-        self._shares = {key: v for key, v in given.items() if v is not None}
-        for key, value in self._shares.items():
-            if value > 1:
-                share = value / self._size(key)
-                is_number = key not in ("macs", "params") or value >= 100
-                if share <= 1 and is_number:
-                    self._shares[key] = share
-                # Else let make_plan say what is wrong with it.
-
-    def targets(self, number: int, graph: ChannelGraph) -> dict[str, Any]:
-        """The targets of one step, as `make_plan` takes them."""
-        found, left = {}, self._counts(graph)
-        for key, share in self._shares.items():
-            if share > 1:
-                found[key] = share
-                continue
-            if key == "latency":
-                done = self._latency_ratio(graph) if number > 1 else 1.0
-            else:
-                done = left[key] / (self._whole[key] or 1)
-            found[key] = min(share ** (number / self._steps) / done, 1.0)
-        own = [(cost, found.pop(cost.name)) for cost in self._budget]
-        return {**found, "budget": own} if own else found
-
-    def _counts(self, graph):
-        costs = (MacCost(graph), ParameterCost(graph), *self._budget)
-        return {cost.name: cost.count(graph.kept()) for cost in costs}
-
-    def _size(self, key):
-        if key != "latency":
-            return self._whole[key]
-        if self._table is not None:
-            return self._table_ms(self._graph)
-        result = compare_latency(
-            {"whole": self._graph.model}, self._batch_size, num_runs=15
+    if reconstruct and data is None:
+        raise InvalidInputError(
+            "`reconstruct` needs `data`: 256 to 512 images as the model was trained "
+            "on, as an array or in any form that model.fit takes."
         )
-        return result.results["whole"].median_ms
-
-    def _latency_ratio(self, graph):
-        if self._table is not None:
-            return self._table_ms(graph) / self._table_ms(self._graph)
-        models = {"whole": self._graph.model, "now": graph.model}
-        return compare_latency(models, self._batch_size, num_runs=15).ratios["now"]
-
-    def _table_ms(self, graph):
-        return TableLatency(graph, self._table).count(graph.kept())
 
 
 def _plan_of(stage, make) -> PruningPlan:

@@ -30,6 +30,10 @@ class LayerChange:
             batch; None where it was not measured.
         untouchable: How many of its channels could not be removed.
         reason: Why not.
+        error_cut: Where kernels were fitted anew, the squared error of its outputs
+            before the fit, as a share of their power; else None.
+        error_refitted: The same after it.
+        stays_cut: Why its kernel, which reads removed channels, was not fitted.
     """
 
     name: str
@@ -44,6 +48,9 @@ class LayerChange:
     ms_after: float | None = None
     untouchable: int = 0
     reason: str = ""
+    error_cut: float | None = None
+    error_refitted: float | None = None
+    stays_cut: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +109,7 @@ class PruningReport(Report):
         input_shape: Any = None,
         warnings: Sequence[str] = (),
         table_latency: dict[str, Any] | None = None,
+        refits: Sequence[Any] = (),
     ) -> "PruningReport":
         """Compares two models by the names of their layers.
 
@@ -119,6 +127,9 @@ class PruningReport(Report):
             input_shape: Shape of one image, where the models leave it open.
             warnings: What else the user should know. Defaults to none.
             table_latency: See the class. Defaults to `None`.
+            refits: What became of kernels that were fitted anew: objects with `layer`,
+                `error_before`, `error_after` and `reason`, such as `RefitRow`.
+                Defaults to none.
 
         Raises:
             InvalidInputError: A model has no readable graph.
@@ -136,6 +147,7 @@ class PruningReport(Report):
                 num_runs=num_runs,
                 input_shape=input_shape,
             ).change()
+        fitted = {row.layer: row for row in refits}
         reasons: dict[str, list] = {}
         for entry in untouchable:
             reasons.setdefault(entry.layer, []).append(entry)
@@ -155,6 +167,7 @@ class PruningReport(Report):
             if not counts and name not in reasons:
                 continue
             found = reasons.get(name, ())
+            refit: Any = fitted.get(name)
             rows.append(
                 LayerChange(
                     name=name,
@@ -174,6 +187,9 @@ class PruningReport(Report):
                         else f"{entry.reason} ({entry.because_of})"
                         for entry in found
                     ),
+                    error_cut=refit and refit.error_before,
+                    error_refitted=refit and refit.error_after,
+                    stays_cut=refit.reason if refit else "",
                 )
             )
         return cls(
@@ -232,6 +248,7 @@ class PruningReport(Report):
         ]  # fmt: skip
         lines.append(f"layers with fewer channels: {len(narrower)} of "
                      f"{len(self.layers)}")  # fmt: skip
+        lines += self._refit_lines()
         fixed = [row for row in self.layers if row.untouchable]
         if fixed:
             lines.append(f"layers with untouchable channels: {len(fixed)}")
@@ -253,6 +270,15 @@ class PruningReport(Report):
             ]
             rows.append(cells + [change(row.ms_before, row.ms_after)] * timed)
         tables = [("Layers", header, rows)]
+        refitted = [r for r in self.layers if r.error_cut is not None or r.stays_cut]
+        if refitted:
+            found = [
+                [row.name, _percent(row.error_cut), _percent(row.error_refitted),
+                 row.stays_cut]
+                for row in refitted
+            ]  # fmt: skip
+            header = ["Layer", "Error cut", "Error refitted", "Why not"]
+            tables.append(("Refitted kernels", header, found))
         fixed = [row for row in self.layers if row.untouchable]
         if fixed:
             rows = [[row.name, f"{row.untouchable:,}", row.reason] for row in fixed]
@@ -273,6 +299,18 @@ class PruningReport(Report):
         draw_in_run(draw_channels, self, path)
         super().save(folder, name)
 
+    def _refit_lines(self):
+        fitted = [row for row in self.layers if row.error_refitted is not None]
+        left = [row.name for row in self.layers if row.stays_cut]
+        lines = []
+        if fitted:
+            count = sum(not row.stays_cut for row in fitted)
+            lines.append(f"kernels fitted anew: {count}")
+        if left:
+            more = f" and {len(left) - 6} more" if len(left) > 6 else ""
+            lines.append(f"kernels that stay as cut: {', '.join(left[:6])}{more}")
+        return lines
+
     def _total(self):
         latency = self.latency or {}
         return LayerChange(
@@ -282,6 +320,10 @@ class PruningReport(Report):
             latency.get("ms_before"), latency.get("ms_after"),
             sum(row.untouchable for row in self.layers),
         )  # fmt: skip
+
+
+def _percent(share):
+    return "-" if share is None else f"{share:.2%}"
 
 
 def _round_note(rows, round_to):

@@ -188,7 +188,8 @@ class _Sweep:
         halves = self._moments(kernel)
         if halves is None:
             return None
-        has_shift = kernel.shift is not None
+        shift = kernel.shift
+        has_shift = shift is not None
         starts = self._starts(kernel, has_shift)
         powers = sum(half.power for pair in halves for half in pair)
         before = after = 0.0
@@ -205,8 +206,8 @@ class _Sweep:
             fitted.append(weights)
             ridges.append(ridge)
         weights = np.concatenate(fitted, -1)
-        if has_shift:
-            variable, sign = kernel.shift
+        if shift is not None:
+            variable, sign = shift
             variable.assign_add((sign * weights[-1]).astype(variable.dtype))
             weights = weights[:-1]
         kernel.small.kernel.assign(weights.reshape(kernel.small.kernel.shape))

@@ -112,8 +112,9 @@ class _PruneRun(ClassifierRun):
         options = self.options
         before = self.measure(self.model, "before pruning")
         data, loss = None, None
-        if options.needs_data:
+        if options.needs_data or options.reconstruct:
             data = self.importance_data()
+        if options.needs_data:
             loss = self.find_task().loss()
         result = prune(
             self.model,
@@ -132,6 +133,7 @@ class _PruneRun(ClassifierRun):
             planner=self.make_plan,
             folder=self.kept,
             latency_table=self.latency_table,
+            reconstruct=options.reconstruct,
         )
         return self.write_result(result, before)
 

@@ -36,6 +36,8 @@ class PruneOptions(RunOptions):
         strict: Stop at a damaged image instead of skipping it.
         max_train_examples: Use the first N training examples.
         importance_examples: Training images that a criterion looks at, if it does.
+        reconstruct: Fit the kernels that stay to take over from what goes, from the
+            first 512 of these images, before any training.
         fine_tune_epochs: Epochs of training after every step; 0 for none.
         activation: What turns the outputs into probabilities, where the model does not
             show it: `"softmax"`, `"sigmoid"` or `"none"`.
@@ -103,6 +105,10 @@ class PruneOptions(RunOptions):
     importance_examples: int = option(
         1024, "Training images that a criterion looks at, if it does.", positive=True
     )
+    reconstruct: bool = option(
+        False,
+        "Fit the kernels that stay to take over from what goes, without training.",
+    )
     fine_tune_epochs: int = option(0, "Epochs of training after every step.", least=0)
     activation: str | None = option(
         None,
@@ -149,6 +155,11 @@ class PruneOptions(RunOptions):
             raise InvalidInputError(
                 "`fine_tune_epochs` needs `dataset` (--dataset), the images to train "
                 "on."
+            )
+        if self.dataset is None and self.reconstruct:
+            raise InvalidInputError(
+                "`reconstruct` (--reconstruct) needs `dataset` (--dataset): it looks "
+                "at training images."
             )
         if self.dataset is None and self.needs_data:
             raise InvalidInputError(

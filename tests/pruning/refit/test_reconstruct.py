@@ -12,7 +12,7 @@ from pruning.zoo import conv, head
 
 from keras_sda.graph import ChannelGraph, remove_channels
 from keras_sda.layers import GroupedConv2D
-from keras_sda.pruning import PruningPlan, make_plan, reconstruct, shrink
+from keras_sda.pruning import PruningPlan, make_plan, prune, reconstruct, shrink
 from keras_sda.pruning.refit.reconstruct import calibration_batches
 from keras_sda.pruning.refit.refit_kernels import refit_kernels
 from keras_sda.utils import InvalidInputError
@@ -230,3 +230,57 @@ def test_bad_input_is_one_clear_line(data, kwargs, message):
     model = chain(layers.Conv2D(4, 1))
     with pytest.raises(InvalidInputError, match=message):
         reconstruct(model, half_plan(model), data, **kwargs)
+
+
+def test_prune_reconstructs_in_every_step_and_reports():
+    model = chain(layers.Conv2D(6, 3, padding="same"), layers.Conv2D(2, 1))
+    images = np.random.default_rng(1).normal(size=(40, 8, 8, 3)).astype("float32")
+    one = prune(model, macs=0.6, data=images, reconstruct=True)
+    again = reconstruct(model, one.plan, images)
+    for a, b in zip(one.model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert one.report.settings["reconstruct"] is True
+    rows = [row for row in one.report.layers if row.error_cut is not None]
+    assert rows and all(row.error_refitted <= row.error_cut for row in rows)
+    assert "kernels fitted anew" in one.report.to_text()
+    expected = outputs(model, images)
+
+    def error(small):
+        return np.square(outputs(small, images) - expected).mean()
+
+    three = prune(model, macs=0.6, data=images, reconstruct=True, steps=2)
+    cut = shrink(model, one.plan)
+    assert error(one.model) < 0.5 * error(cut)
+    assert error(three.model) < error(cut)
+
+
+def test_prune_says_what_reconstruct_needs():
+    model = chain(layers.Conv2D(4, 1))
+    with pytest.raises(InvalidInputError, match="`reconstruct` needs `data`"):
+        prune(model, macs=0.6, reconstruct=True)
+    images = np.zeros((8, 8, 8, 3), "float32")
+    with pytest.raises(InvalidInputError, match="read once"):
+        prune(model, macs=0.6, reconstruct=True, data=iter([images]))
+
+
+def test_a_pruning_that_was_killed_ends_in_the_same_model(tmp_path):
+    model = chain(layers.Conv2D(6, 3, padding="same"), layers.Conv2D(2, 1))
+    images = np.random.default_rng(1).normal(size=(40, 8, 8, 3)).astype("float32")
+    settings = {"macs": 0.6, "data": images, "reconstruct": True, "steps": 2}
+    whole = prune(model, **settings, folder=tmp_path / "whole", fine_tune=_keep)
+
+    def killed(small):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prune(model, **settings, folder=tmp_path / "part", fine_tune=killed)
+    rest = prune(model, **settings, folder=tmp_path / "part", fine_tune=_keep)
+    for a, b in zip(whole.model.weights, rest.model.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = {**settings, "data": images + 1}
+    with pytest.raises(InvalidInputError, match="other data"):
+        prune(model, **other, folder=tmp_path / "part", fine_tune=_keep)
+
+
+def _keep(small):
+    return small
