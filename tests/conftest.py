@@ -89,7 +89,7 @@ def fixtures_dir():
 def run_python():
     """Runs Python code (or a list of arguments) in a process of its own."""
 
-    def run(code, env=None, check=True, timeout=300, cwd=ROOT):
+    def run(code, env=None, check=True, timeout=900, cwd=ROOT):
         arguments = ["-c", code] if isinstance(code, str) else list(code)
         result = subprocess.run(
             [sys.executable, *map(str, arguments)],

@@ -10,7 +10,7 @@ from keras_sda.pruning.mask import mask
 from keras_sda.pruning.prune import PruningResult, prune
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.pruning_report import LayerChange, PruningReport
-from keras_sda.pruning.refit.reconstruct import reconstruct
+from keras_sda.pruning.reconstruct import reconstruct
 from keras_sda.pruning.shrink import shrink
 
 __all__ = [

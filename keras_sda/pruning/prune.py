@@ -28,7 +28,7 @@ from keras_sda.pruning.criteria.criterion import Criterion
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.pruning_report import PruningReport
-from keras_sda.pruning.refit.reconstruct import calibration_batches, note_refit
+from keras_sda.pruning.refit.calibration_batches import calibration_batches
 from keras_sda.pruning.refit.refit_kernels import RefitRow, refit_kernels
 from keras_sda.runs.run import Run
 from keras_sda.utils import InvalidInputError, model_digest
@@ -231,7 +231,6 @@ def prune(
             plans.append(plan)
             if reconstruct:
                 refits = refit_kernels(graph, removed, current, batches, seed=seed)
-                note_refit(first.model.name, refits)
             if number == 1 and (frozen := frozen_note(first.model, current)):
                 # Before anybody trains it.
                 logging.warning("%s: %s.", first.model.name, frozen)

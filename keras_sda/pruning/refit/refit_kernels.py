@@ -83,7 +83,17 @@ def refit_kernels(
         sweep = _Sweep(whole, pruned, batches, ridge, max_rows, seed)
         rows += sweep.fit_all(rest)
     rows += [RefitRow(name, reason=reason) for name, reason in reasons.items()]
+    _note(graph.model.name, rows)
     return rows
+
+
+def _note(name, rows):
+    left = [f"{row.layer} ({row.reason})" for row in rows if row.reason]
+    fitted = [row for row in rows if not row.reason]
+    logging.info("%s: refitted %d kernels.", name, len(fitted))
+    if left:
+        more = f" and {len(left) - 8} more" if len(left) > 8 else ""
+        logging.info("%s: as they were cut stay %s%s.", name, ", ".join(left[:8]), more)
 
 
 def _correct(whole, kernels, batches, ridge, max_rows):

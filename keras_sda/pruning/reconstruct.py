@@ -4,16 +4,13 @@ from typing import Any
 
 import keras
 import numpy as np
-from absl import logging
 
-from keras_sda.data.fit.array_structures import is_number, leaves, map_arrays
-from keras_sda.data.fit.fit_data import FitData
+from keras_sda.data.fit.array_structures import is_number
 from keras_sda.graph import ChannelGraph, expand_known_blocks, remove_channels
 from keras_sda.pruning.pruning_plan import PruningPlan
-from keras_sda.pruning.refit.refit_kernels import RefitRow, refit_kernels
+from keras_sda.pruning.refit.calibration_batches import calibration_batches
+from keras_sda.pruning.refit.refit_kernels import refit_kernels
 from keras_sda.utils import InvalidInputError
-
-_BATCH_SIZE = 32
 
 
 def reconstruct(
@@ -76,60 +73,16 @@ def reconstruct(
     >>> bool(np.allclose(small(images), model(images), atol=1e-2))
     True
     """
-    check_refit(ridge, max_rows, max_samples)
+    _check(ridge, max_rows, max_samples)
     graph = ChannelGraph(expand_known_blocks(model))
     removed = plan.classes(graph)
     batches = calibration_batches(data, graph.model, max_samples)
     small = remove_channels(graph, removed)
-    rows = refit_kernels(
-        graph, removed, small, batches, ridge, sequential, max_rows, seed
-    )
-    note_refit(graph.model.name, rows)
+    refit_kernels(graph, removed, small, batches, ridge, sequential, max_rows, seed)
     return small
 
 
-def calibration_batches(
-    data: Any, model: keras.Model, max_samples: int = 512
-) -> list[Any]:
-    """The inputs of the first samples, in batches.
-
-    Args:
-        data: See `reconstruct`.
-        model: The model that they are for.
-        max_samples: See `reconstruct`. Defaults to `512`.
-
-    Raises:
-        InvalidInputError: There are none, or they do not fit the model.
-    """
-    batches, count = [], 0
-    reader = FitData(data, model, needs_targets=False)
-    for inputs, *_ in reader.batches(_BATCH_SIZE):
-        size = min(len(leaves(inputs)[0]), max_samples - count)
-        for start in range(0, size, _BATCH_SIZE):
-            part = slice(start, min(start + _BATCH_SIZE, size))
-            batches.append(map_arrays(lambda a, p=part: a[p], inputs))
-        count += size
-        if count >= max_samples:
-            break
-    if count < 2:
-        raise InvalidInputError(
-            f"`data` must hold at least 2 samples; 256 or more are useful. Received: "
-            f"{count}."
-        )
-    return batches
-
-
-def check_refit(ridge: Any, max_rows: Any, max_samples: Any) -> None:
-    """Refuses settings of `reconstruct` that cannot be used.
-
-    Args:
-        ridge: See `reconstruct`.
-        max_rows: Likewise.
-        max_samples: Likewise.
-
-    Raises:
-        InvalidInputError: One of them is not usable.
-    """
+def _check(ridge, max_rows, max_samples):
     for key, value, least in (
         ("max_rows", max_rows, 1),
         ("max_samples", max_samples, 2),
@@ -144,18 +97,3 @@ def check_refit(ridge: Any, max_rows: Any, max_samples: Any) -> None:
             "`ridge` must be a number of at least 0, such as 1e-3, or None to choose "
             f"one for every kernel. Received: ridge={ridge!r}."
         )
-
-
-def note_refit(name: str, rows: list[RefitRow]) -> None:
-    """Says in the log what was fitted and what was not.
-
-    Args:
-        name: Name of the model.
-        rows: What `refit_kernels` returned.
-    """
-    left = [f"{row.layer} ({row.reason})" for row in rows if row.reason]
-    fitted = [row for row in rows if not row.reason]
-    logging.info("%s: refitted %d kernels.", name, len(fitted))
-    if left:
-        more = f" and {len(left) - 8} more" if len(left) > 8 else ""
-        logging.info("%s: as they were cut stay %s%s.", name, ", ".join(left[:8]), more)

@@ -13,7 +13,7 @@ from pruning.zoo import conv, head
 from keras_sda.graph import ChannelGraph, remove_channels
 from keras_sda.layers import GroupedConv2D
 from keras_sda.pruning import PruningPlan, make_plan, prune, reconstruct, shrink
-from keras_sda.pruning.refit.reconstruct import calibration_batches
+from keras_sda.pruning.refit.calibration_batches import calibration_batches
 from keras_sda.pruning.refit.refit_kernels import refit_kernels
 from keras_sda.utils import InvalidInputError
 
