@@ -10,6 +10,7 @@ from keras_sda.graph.edit.clone_edited import (
     clone_edited,
     uncompiled,
 )
+from keras_sda.graph.edit.edit_sums import edit_sums
 from keras_sda.graph.edit.expand_blocks import (
     expand_blocks,
     expand_known_blocks,
@@ -40,6 +41,11 @@ from keras_sda.graph.model.layer_call import LayerCall
 from keras_sda.graph.model.layer_calls import layer_calls
 from keras_sda.graph.model.model_graph import GraphNode, ModelGraph
 from keras_sda.graph.model.model_scope import model_scope
+from keras_sda.graph.model.residual_branches import (
+    ResidualBranch,
+    residual_branches,
+    sum_terms,
+)
 from keras_sda.graph.model.shortcut_convolutions import shortcut_convolutions
 from keras_sda.graph.model.unwrapped import unwrapped
 from keras_sda.graph.rules.channel_call import ChannelCall
@@ -61,6 +67,7 @@ __all__ = [
     "Kept",
     "LayerCall",
     "ModelGraph",
+    "ResidualBranch",
     "RunnerCall",
     "Untouchable",
     "all_layers",
@@ -70,6 +77,7 @@ __all__ = [
     "clone_edited",
     "distributed_model",
     "draw_from",
+    "edit_sums",
     "find_head",
     "expand_blocks",
     "expand_known_blocks",
@@ -85,7 +93,9 @@ __all__ = [
     "rebuild",
     "register_rule",
     "remove_channels",
+    "residual_branches",
     "shortcut_convolutions",
+    "sum_terms",
     "swapped_bias_note",
     "swaps_bias",
     "uncompiled",

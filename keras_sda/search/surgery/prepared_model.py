@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from keras_sda.graph import clone_edited, uncompiled
+from keras_sda.graph import clone_edited, sum_terms, uncompiled
 from keras_sda.layers import ScaledSigmoidGate
 from keras_sda.search.surgery.surgery_layers import (
     AlignedAdd,
@@ -71,7 +71,7 @@ def prepared_model(
                 cut = ChannelCut(mask, channel_axis(), name=f"{layer.name}_gather")
                 cut_numbers[where] = cut(args[0])
             args = (cut_numbers[where], *args[1:])
-        terms = _terms(layer, args)
+        terms = sum_terms(layer, args)
         if terms is None:
             return new(*args, **kwargs)
         dropped, offsets = folds.get(key, ((), None))
@@ -100,19 +100,3 @@ def prepared_model(
 def channel_axis() -> int:
     """Where images have their channels."""
     return -1 if keras.config.image_data_format() == "channels_last" else 1
-
-
-def _terms(layer, args):
-    """The tensors of a sum of tensors of one shape, or None."""
-    if isinstance(layer, keras.layers.Layer):
-        if type(layer) is not keras.layers.Add:
-            return None
-        terms = list(args[0])
-    else:
-        if type(layer).__name__ != "Add" or len(args) != 2:
-            return None
-        terms = list(args)
-    if not all(isinstance(term, keras.KerasTensor) for term in terms):
-        return None
-    shapes = {tuple(term.shape) for term in terms}
-    return terms if len(shapes) == 1 and len(terms) > 1 else None

@@ -1,0 +1,82 @@
+"""Copy a model whose sums get other terms."""
+
+import collections
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from keras_sda.graph.edit.clone_edited import clone_edited
+from keras_sda.graph.model.model_graph import ModelGraph
+from keras_sda.graph.model.residual_branches import hands_on, sum_terms
+
+CallKey = tuple[str, int]
+Terms = list[keras.KerasTensor]
+
+
+def edit_sums(
+    model: keras.Model,
+    changes: Mapping[int, Mapping[CallKey, Callable[[Terms], Terms]]],
+) -> keras.Model:
+    """Returns a copy of a model in which sums lose terms, or get others.
+
+    Use it to leave out residual branches: whatever only a lost term needs is gone. A
+    sum of which one term is left hands it on; where that would change the name of an
+    output or a type, an `Identity` layer of its name does.
+
+    Args:
+        model: A functional or built sequential model. It is not changed.
+        changes: By the id of the model (of `model` or of one nested in it), then by
+            layer name and number of the call of a sum: gets the terms of the new sum
+            and returns those to add.
+
+    Returns:
+        A functional model with its own weights and the layer names of the old one.
+
+    Raises:
+        InvalidInputError: The model cannot be copied.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.graph import edit_sums
+    >>> x = keras.Input((4,), name="x")
+    >>> y = keras.layers.Dense(4, name="dense")(x)
+    >>> y = keras.layers.Add(name="sum")([x, y])
+    >>> model = keras.Model(x, keras.layers.Dense(2, name="top")(y))
+    >>> small = edit_sums(model, {id(model): {("sum", 0): lambda terms: terms[:1]}})
+    >>> [layer.name for layer in small.layers]
+    ['x', 'top']
+    """
+
+    def settings(graph):
+        own = changes.get(id(graph), {})
+        return {"call": _Caller(graph, own)} if own else {}
+
+    return clone_edited(model, nested=settings, **settings(model))
+
+
+class _Caller:
+    """Calls the new layers of one graph."""
+
+    def __init__(self, model, changes):
+        graph = ModelGraph(model)
+        self._changes = changes
+        self._sums = {(x.name, x.call_index): x for x in graph.nodes}
+        self._outputs = {index for index, _ in graph.outputs}
+        self._num_calls: collections.Counter = collections.Counter()
+
+    def __call__(self, layer: Any, new: Any, args: tuple, kwargs: dict) -> Any:
+        key = layer.name, self._num_calls[layer.name]
+        self._num_calls[layer.name] += 1
+        if key not in self._changes:
+            return new(*args, **kwargs)
+        terms = self._changes[key](list(sum_terms(layer, args) or ()))
+        if len(terms) > 1:
+            is_layer = isinstance(layer, keras.layers.Layer)
+            return new(terms) if is_layer else new(*terms)
+        node = self._sums[key]
+        if not hands_on(node, terms[0], node.index in self._outputs):
+            dtype = node.output_tensors[0].dtype
+            return keras.layers.Identity(name=layer.name, dtype=dtype)(terms[0])
+        return terms[0]
