@@ -5,6 +5,11 @@ from keras_sda.graph.channels.channel_group import ChannelGroup, GroupPart
 from keras_sda.graph.channels.channel_trace import ChannelStep, ChannelTrace
 from keras_sda.graph.channels.frozen_note import frozen_note
 from keras_sda.graph.channels.inner_calls import inner_calls
+from keras_sda.graph.channels.residual_branches import (
+    ResidualBranch,
+    residual_branches,
+    sum_terms,
+)
 from keras_sda.graph.edit.clone_edited import (
     check_own_variables,
     clone_edited,
@@ -41,11 +46,6 @@ from keras_sda.graph.model.layer_call import LayerCall
 from keras_sda.graph.model.layer_calls import layer_calls
 from keras_sda.graph.model.model_graph import GraphNode, ModelGraph
 from keras_sda.graph.model.model_scope import model_scope
-from keras_sda.graph.model.residual_branches import (
-    ResidualBranch,
-    residual_branches,
-    sum_terms,
-)
 from keras_sda.graph.model.shortcut_convolutions import shortcut_convolutions
 from keras_sda.graph.model.unwrapped import unwrapped
 from keras_sda.graph.rules.channel_call import ChannelCall

@@ -1,5 +1,8 @@
 """Remove channels from functional Keras models, structurally."""
 
+from keras_sda.pruning.blocks.block_importance import block_importance
+from keras_sda.pruning.blocks.removable_blocks import Block, removable_blocks
+from keras_sda.pruning.blocks.remove_blocks import remove_blocks
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.criteria.channel_statistics import ChannelStatistics
 from keras_sda.pruning.criteria.collect_statistics import collect_statistics
@@ -14,6 +17,7 @@ from keras_sda.pruning.reconstruct import reconstruct
 from keras_sda.pruning.shrink import shrink
 
 __all__ = [
+    "Block",
     "CRITERIA",
     "ChannelStatistics",
     "Cost",
@@ -22,11 +26,14 @@ __all__ = [
     "PruningPlan",
     "PruningReport",
     "PruningResult",
+    "block_importance",
     "collect_statistics",
     "make_plan",
     "mask",
     "prune",
     "reconstruct",
     "register_criterion",
+    "removable_blocks",
+    "remove_blocks",
     "shrink",
 ]

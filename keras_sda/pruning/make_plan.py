@@ -1,13 +1,16 @@
-"""Decide which channels to remove."""
+"""Decide which channels and blocks to remove."""
 
+import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_sda.analysis import LatencyTable
+from keras_sda.analysis import LatencyTable, compare_latency
 from keras_sda.graph import ChannelGraph, expand_known_blocks
+from keras_sda.pruning.blocks.block_importance import least_important_blocks
+from keras_sda.pruning.blocks.remove_blocks import remove_blocks
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.find_targets import (
     check_latency_table,
@@ -42,11 +45,12 @@ def make_plan(
     input_shape: Any = None,
     budget: Sequence[tuple[Cost, float]] = (),
     latency_table: LatencyTable | None = None,
+    blocks: int | Collection[str] = (),
 ) -> PruningPlan:
     """Plans which channels of a model to remove to meet a budget.
 
     Use it where you want to look at a plan, store it or replay it; `prune` does all in
-    one call. At least one target is needed; with several, all are met.
+    one call. At least one target is needed, or blocks; with several, all are met.
 
     Args:
         model: A functional or built sequential model. It is not changed.
@@ -69,11 +73,13 @@ def make_plan(
             Defaults to `1`.
         min_channels: Layers keep at least so many channels. Defaults to `1`.
         exclude: Names of layers that lose no channel. Defaults to none.
-        data: For criteria that look at data, such as `"taylor"` and `"activation"`:
-            anything that `model.fit` takes. Others refuse it. Defaults to `None`.
-        loss: For criteria of gradients, such as `"taylor"`: a Keras loss or its name.
-            Defaults to that of the compiled model, else to the cross-entropy of a
-            classifier whose head is clear (a softmax, a sigmoid).
+        data: For criteria that look at data, such as `"taylor"` and `"activation"`, and
+            for a number of `blocks`: anything that `model.fit` takes. Others refuse it.
+            Defaults to `None`.
+        loss: For criteria of gradients, such as `"taylor"`, and for a number of
+            `blocks`: a Keras loss or its name. Defaults to that of the compiled model,
+            else to the cross-entropy of a classifier whose head is clear (a softmax, a
+            sigmoid).
         seed: Seed of random numbers, as in `"random"`. Defaults to `0`.
         batch_size: Images per step of `latency`. Defaults to `1`.
         graph: The `ChannelGraph` of the model, to save time. Defaults to a new one.
@@ -83,6 +89,10 @@ def make_plan(
             as a share (up to 1) or in its unit. Defaults to none.
         latency_table: Times of the layers on another device, for `latency`. Its `unit`
             is `latency_unit` in the settings of the plan. Defaults to `None`.
+        blocks: Residual blocks that go as a whole: names of `removable_blocks`, or how
+            many of those that `block_importance(how="loss")` finds least important.
+            Then channels go until the targets are met; shares are those of the whole
+            model. Defaults to none.
 
     Returns:
         A `PruningPlan`.
@@ -103,15 +113,20 @@ def make_plan(
     """
     check_numbers({"macs": macs, "params": params, "latency": latency}, budget)
     check_latency_table(latency_table, latency)
-    _check(macs, params, latency, budget, scope, round_to, min_channels)
+    _check_blocks(blocks, budget)
+    asked = (macs, params, latency, budget or None, blocks or None)
+    _check(macs, params, asked, scope, round_to, min_channels)
     criterion = find_criterion(importance)
-    _check_data(criterion, data)
+    _check_data(criterion, data, blocks)
     _check_finite(model)
     loss = getattr(model, "loss", None) if loss is None else loss
     if graph is None:
         graph = ChannelGraph(expand_known_blocks(model), input_shape)
     exclude = _check_exclude(exclude, graph)
-    if not graph.groups:
+    whole, names = graph, least_important_blocks(graph.model, blocks, data, loss)
+    if names:
+        graph = ChannelGraph(remove_blocks(whole.model, names), whole.input_shape)
+    if not graph.groups and not names:
         raise InvalidInputError(
             f"`model` '{graph.model.name}' has no channels that can be removed: "
             f"{graph.what_stays()}."
@@ -125,24 +140,31 @@ def make_plan(
         "exclude": exclude,
         "relative": criterion.relative,
     }
-    targets, costs = find_targets(graph, macs, params, budget, latency, latency_table)
+    targets, costs = find_targets(whole, macs, params, budget, latency, latency_table)
+    of_graph = costs
+    if names:
+        _, of_graph = find_targets(graph, latency_table=latency_table)
+        targets = [
+            (cost, min(value, count_left(cost, graph.kept())))
+            for counted, value in targets
+            for cost in of_graph
+            if cost.name == counted.name
+        ]
     if latency is None or latency_table is not None:
         removed = select_channels(graph, scores, targets, **constraints)
     else:
-        removed = meet_latency(
-            graph, scores, latency, targets, batch_size, **constraints
-        )
-    whole, left = graph.kept(), graph.kept(removed)
+        share = _latency_left(latency, whole, graph, batch_size)
+        removed = meet_latency(graph, scores, share, targets, batch_size, **constraints)
     expected = {}
-    for cost in costs:
-        expected[f"{cost.name}_before"] = count_left(cost, whole)
-        expected[cost.name] = count_left(cost, left)
+    for cost, left in zip(costs, of_graph, strict=True):
+        expected[f"{cost.name}_before"] = count_left(cost, whole.kept())
+        expected[cost.name] = count_left(left, graph.kept(removed))
     own: dict[str, Any] = {}
     if budget:
         own["budget"] = {cost.name: value for cost, value in budget}
     if latency_table is not None:
         own["latency_unit"] = latency_table.unit
-    return PruningPlan.from_classes(
+    plan = PruningPlan.from_classes(
         graph,
         removed,
         settings={
@@ -154,13 +176,40 @@ def make_plan(
             **constraints,
             "exclude": sorted(exclude),
             "seed": seed,
+            **({"blocks": list(names)} if names else {}),
         },
         expected=expected,
+        blocks=names,
     )
+    if not names:
+        return plan
+    channels = {name: len(x.made) for name, x in whole.layers.items() if len(x.made)}
+    return dataclasses.replace(plan, channels=channels)
 
 
-def _check(macs, params, latency, budget, scope, round_to, min_channels):
-    if not budget and all(value is None for value in (macs, params, latency)):
+def _latency_left(latency, whole, graph, batch_size):
+    """The share of the latency of the whole, as one of what is left without blocks."""
+    if graph is whole:
+        return latency
+    models = {"whole": whole.model, "left": graph.model}
+    measured = compare_latency(models, batch_size, num_runs=15)
+    ms = measured.results["whole"].median_ms
+    share = latency if latency <= 1 else latency / ms
+    # Let `meet_latency` say what is wrong with too long a time.
+    return min(share / measured.ratios["left"], 1.0) if share <= 1 else latency
+
+
+def _check_blocks(blocks, budget):
+    if blocks and budget:
+        raise InvalidInputError(
+            "`blocks` and `budget` cannot be met by one plan: costs of yours count the "
+            "channels of the whole model. Call remove_blocks(model, names) first, and "
+            "plan with `budget` for what it returns."
+        )
+
+
+def _check(macs, params, asked, scope, round_to, min_channels):
+    if all(value is None for value in asked):
         raise InvalidInputError(
             "One of `macs`, `params` and `latency` must be given, such as macs=0.5."
         )
@@ -181,8 +230,8 @@ def _check(macs, params, latency, budget, scope, round_to, min_channels):
             )
 
 
-def _check_data(criterion, data):
-    if data is None or criterion.needs:
+def _check_data(criterion, data, blocks):
+    if data is None or criterion.needs or isinstance(blocks, int):
         return
     looking = sorted(name for name, other in CRITERIA.items() if other.needs)
     raise InvalidInputError(

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_sda.graph import ChannelGraph, expand_known_blocks, rebuild
+from keras_sda.graph import rebuild
 from keras_sda.pruning.pruning_plan import PruningPlan
 
 
@@ -13,6 +13,8 @@ def mask(model: keras.Model, plan: PruningPlan) -> keras.Model:
     Use it to see what a plan does before anything changes shape: the copy gives the
     same outputs as `shrink`. Weights are zeroed where a removed channel is written and
     where it is read, so it does no harm that some activations are not zero at zero.
+    Blocks of the plan are left out here as well: not every block can be made zero by
+    its weights.
 
     Args:
         model: A functional or built sequential model. It is not changed.
@@ -37,8 +39,8 @@ def mask(model: keras.Model, plan: PruningPlan) -> keras.Model:
     >>> bool(np.allclose(mask(model, plan)(images), shrink(model, plan)(images)))
     True
     """
-    graph = ChannelGraph(expand_known_blocks(model))
-    kept = graph.kept(plan.classes(graph))
+    graph, removed = plan.applied(model)
+    kept = graph.kept(removed)
 
     def zero(value, axis):
         stays = kept.mask(axis.units)

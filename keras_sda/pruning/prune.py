@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from absl import logging
 
 from keras_sda.analysis import LatencyTable
@@ -19,6 +18,7 @@ from keras_sda.graph import (
     model_scope,
     remove_channels,
 )
+from keras_sda.pruning.blocks.block_importance import least_important_blocks
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.find_targets import check_latency_table, check_numbers
 from keras_sda.pruning.budget.step_targets import StepTargets
@@ -78,6 +78,7 @@ def prune(
     budget: Sequence[tuple[Cost, float]] = (),
     latency_table: LatencyTable | None = None,
     reconstruct: bool = False,
+    blocks: int | Collection[str] = (),
 ) -> PruningResult:
     """Removes channels of a model until a budget is met.
 
@@ -143,6 +144,8 @@ def prune(
             goes, in every step before `fine_tune`: see `keras_sda.pruning.reconstruct`.
             It needs `data`, whose targets it does not look at, and gives much of what
             fine-tuning would. Defaults to `False`.
+        blocks: Residual blocks that go as a whole in the first step, by name or how
+            many, see `make_plan`. Defaults to none.
 
     Returns:
         A `PruningResult` with `model`, `plan`, `plans` and `report`.
@@ -163,8 +166,9 @@ def prune(
     True
     """
     _check(steps, fine_tune, fine_tune_last, data, reconstruct)
-    calibration = data
-    if reconstruct and data is not None and not find_criterion(importance).needs:
+    calibration, asked = data, blocks
+    by_number = isinstance(blocks, int) and blocks
+    if reconstruct and not by_number and not find_criterion(importance).needs:
         data = None  # what looks at weights alone refuses it
     options = {
         "importance": importance,
@@ -193,8 +197,12 @@ def prune(
     with Run.of(folder, "prune").opened() as run:
         if steps > 1 and planner is make_plan and not run.has_begun:
             # Before the first step has been trained. Planners of one's own may replay.
+            if blocks:
+                blocks = least_important_blocks(
+                    first.model, blocks, data, options["loss"]
+                )
             check_reachable(
-                model, graph=first, **targets,
+                model, graph=first, blocks=blocks, **targets,
                 **{name: options[name] for name in options
                    if name not in ("data", "loss")},
             )  # fmt: skip
@@ -208,6 +216,7 @@ def prune(
                 "loss": loss if data is None else options["loss"],
                 "model": model_digest(model),
                 **({"reconstruct": True, "data": calibration} if reconstruct else {}),
+                **({"blocks": asked} if asked else {}),
             })  # fmt: skip
         stages = [run.stage(f"step{number}") for number in range(1, steps + 1)]
         for number, stage in enumerate(stages, 1):
@@ -224,9 +233,12 @@ def prune(
             if number > 1:
                 graph = ChannelGraph(current, input_shape)
             goal = targets if schedule is None else schedule.at(number, graph)
-            make = functools.partial(planner, current, graph=graph, **goal, **options)
+            if number > 1:
+                blocks = ()
+            now = _options_now(options, asked, blocks)
+            make = functools.partial(planner, current, graph=graph, **goal, **now)
             plan = _plan_of(stage, make)
-            removed = plan.classes(graph)
+            graph, removed = plan.applied(current, graph)
             current = remove_channels(graph, removed)
             plans.append(plan)
             if reconstruct:
@@ -245,7 +257,10 @@ def prune(
             if fine_tune is not None and (number < steps or fine_tune_last):
                 current = _fine_tuned(current, fine_tune, stage.name)
             stage.finish_with(current)
-    plan = _joined(plans, targets)
+    asked_for = dict(targets)
+    if budget:
+        asked_for["budget"] = {cost.name: value for cost, value in budget}
+    plan = PruningPlan.joined(plans, asked_for)
     report = PruningReport.of(
         first.model,
         current,
@@ -271,6 +286,14 @@ def _table_latency(plan):
         return None
     ratio = after / before
     return {"ms_before": before, "ms_after": after, "ratio": ratio, "unit": unit}
+
+
+def _options_now(options, asked, blocks):
+    """The options of one step: `data` that only the choice of blocks looked at go."""
+    is_chosen = asked and isinstance(asked, int) and not isinstance(blocks, int)
+    if is_chosen and not find_criterion(options["importance"]).needs:
+        options = {**options, "data": None}
+    return {**options, "blocks": blocks} if blocks else options
 
 
 def _check(steps, fine_tune, fine_tune_last, data, reconstruct):
@@ -332,32 +355,3 @@ def _needs_two(function) -> bool:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = [x for x in parameters if x.default is x.empty and x.kind in kinds]
     return len(needed) == 2
-
-
-def _joined(plans, targets) -> PruningPlan:
-    """One plan from the first model to the last."""
-    if len(plans) == 1:
-        return plans[0]
-    first, last = plans[0], plans[-1]
-    asked = dict(targets)
-    if "budget" in asked:
-        asked["budget"] = {cost.name: value for cost, value in asked["budget"]}
-    kept = {name: np.arange(count) for name, count in first.channels.items()}
-    for plan in plans:
-        for name, positions in plan.remove.items():
-            kept[name] = np.delete(kept[name], positions)
-    remove = {}
-    for name, count in first.channels.items():
-        gone = np.setdiff1d(np.arange(count), kept[name])
-        if len(gone):
-            remove[name] = gone.tolist()
-    return PruningPlan(
-        first.model,
-        dict(first.channels),
-        remove,
-        settings={**first.settings, **asked, "steps": len(plans)},
-        expected={
-            key: (first if key.endswith("_before") else last).expected[key]
-            for key in first.expected
-        },
-    )

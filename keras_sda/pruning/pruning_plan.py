@@ -1,15 +1,18 @@
-"""Which channels go: a plan that can be read, compared and replayed."""
+"""Which channels and blocks go: a plan that can be read, compared and replayed."""
 
 import dataclasses
 import difflib
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
-from keras_sda.graph import ChannelGraph
+from keras_sda.graph import ChannelGraph, expand_known_blocks
+from keras_sda.pruning.blocks.remove_blocks import remove_blocks
 from keras_sda.utils import InvalidInputError, atomic_write
 from keras_sda.utils.files.read_json import checked, read_json
 
@@ -19,7 +22,7 @@ _EXPECTED = {"macs_before", "macs", "params_before", "params"}
 
 @dataclasses.dataclass(frozen=True)
 class PruningPlan:
-    """The channels to remove from one model, layer by layer.
+    """The channels to remove from one model, layer by layer, and the whole blocks.
 
     Use `make_plan` to make one, `mask` and `shrink` to carry it out. Saved as JSON it
     gives another run the same model, weight for weight.
@@ -32,6 +35,8 @@ class PruningPlan:
         settings: How the plan was made.
         expected: Parameters and MACs before and after, and so of every other `Cost`
             that had a target.
+        blocks: Names of the residual blocks that go as a whole, before the channels;
+            see `removable_blocks`.
 
     Example:
 
@@ -50,6 +55,7 @@ class PruningPlan:
     remove: dict[str, list[int]]
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     expected: dict[str, int | float] = dataclasses.field(default_factory=dict)
+    blocks: tuple[str, ...] = ()
 
     @classmethod
     def from_classes(
@@ -65,16 +71,81 @@ class PruningPlan:
                     remove[name] = gone.tolist()
         return cls(graph.model.name, channels, remove, **details)
 
-    def classes(self, graph: ChannelGraph) -> np.ndarray:
-        """The classes of a channel graph that the plan removes.
+    @classmethod
+    def joined(
+        cls, plans: Sequence["PruningPlan"], settings: Mapping[str, Any]
+    ) -> "PruningPlan":
+        """One plan for the first model that does what several do one after another.
+
+        Args:
+            plans: Each is for the model that those before it leave.
+            settings: What was asked of all of them together, if there are several.
+        """
+        if len(plans) == 1:
+            return plans[0]
+        first, last = plans[0], plans[-1]
+        kept = {name: np.arange(count) for name, count in first.channels.items()}
+        for plan in plans:
+            for name, positions in plan.remove.items():
+                kept[name] = np.delete(kept[name], positions)
+        remove = {}
+        for name, count in first.channels.items():
+            gone = np.setdiff1d(np.arange(count), kept[name])
+            if len(gone):
+                remove[name] = gone.tolist()
+        return cls(
+            first.model,
+            dict(first.channels),
+            remove,
+            settings={**first.settings, **settings, "steps": len(plans)},
+            expected={
+                key: (first if key.endswith("_before") else last).expected[key]
+                for key in first.expected
+            },
+            blocks=tuple(name for plan in plans for name in plan.blocks),
+        )
+
+    def applied(
+        self, model: keras.Model, graph: ChannelGraph | None = None
+    ) -> tuple[ChannelGraph, np.ndarray]:
+        """What the plan says of a model: the channels without its blocks, and who goes.
+
+        Args:
+            model: The model.
+            graph: Its `ChannelGraph`, to save time. Defaults to a new one.
+
+        Returns:
+            The channels of the model without the blocks of the plan, and the classes
+            of it to remove, as `keras_sda.graph.remove_channels` takes them.
 
         Raises:
             InvalidInputError: The plan is for another model, or would take channels
                 apart that belong together.
         """
-        self._check_fits(graph)
+        if graph is None:
+            graph = ChannelGraph(expand_known_blocks(model))
+        if self.blocks:
+            self._check_fits(graph)
+            graph = ChannelGraph(
+                remove_blocks(graph.model, self.blocks), graph.input_shape
+            )
+        return graph, self.classes(graph)
+
+    def classes(self, graph: ChannelGraph) -> np.ndarray:
+        """The classes of a channel graph that the plan removes.
+
+        Args:
+            graph: The channels of the model, without the blocks of the plan.
+
+        Raises:
+            InvalidInputError: The plan is for another model, or would take channels
+                apart that belong together.
+        """
+        self._check_fits(graph, whole=not self.blocks)
         removed = np.zeros(len(graph.units.pinned), bool)
         for name, positions in self.remove.items():
+            if self.blocks and name not in graph.layers:
+                continue  # It went with its block.
             made = graph.layers[name].made
             bad = [p for p in positions if not 0 <= p < len(made)]
             if bad:
@@ -105,14 +176,14 @@ class PruningPlan:
         _check_something_is_left(graph, removed)
         return removed
 
-    def _check_fits(self, graph):
+    def _check_fits(self, graph, whole=True):
         channels = {
             name: len(layer.made)
             for name, layer in graph.layers.items()
             if len(layer.made)
         }
         unknown = [name for name in self.channels if name not in channels]
-        if unknown:
+        if unknown and whole:
             similar = difflib.get_close_matches(unknown[0], channels, n=1)
             hint = f" The nearest is {similar[0]!r}." if similar else ""
             raise InvalidInputError(
@@ -131,9 +202,10 @@ class PruningPlan:
 
     def to_json(self) -> str:
         """The plan as text, one line per layer."""
-        text = json.dumps(
-            {"format": _FORMAT, **dataclasses.asdict(self)}, indent=1, default=str
-        )
+        content = {"format": _FORMAT, **dataclasses.asdict(self)}
+        if not self.blocks:
+            del content["blocks"]  # Versions before blocks can read it.
+        text = json.dumps(content, indent=1, default=str)
         return re.sub(
             r"\[\s+([-\d,\s]+?)\s+\]",
             lambda numbers: "[" + re.sub(r"\s+", " ", numbers[1]) + "]",

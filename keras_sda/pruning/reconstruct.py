@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_sda.data.fit.array_structures import is_number
-from keras_sda.graph import ChannelGraph, expand_known_blocks, remove_channels
+from keras_sda.graph import remove_channels
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.refit.calibration_batches import calibration_batches
 from keras_sda.pruning.refit.refit_kernels import refit_kernels
@@ -74,8 +74,7 @@ def reconstruct(
     True
     """
     _check(ridge, max_rows, max_samples)
-    graph = ChannelGraph(expand_known_blocks(model))
-    removed = plan.classes(graph)
+    graph, removed = plan.applied(model)
     batches = calibration_batches(data, graph.model, max_samples)
     small = remove_channels(graph, removed)
     refit_kernels(graph, removed, small, batches, ridge, sequential, max_rows, seed)

@@ -1,13 +1,13 @@
-"""Remove the channels of a plan."""
+"""Remove the channels and blocks of a plan."""
 
 import keras
 
-from keras_sda.graph import ChannelGraph, expand_known_blocks, remove_channels
+from keras_sda.graph import remove_channels
 from keras_sda.pruning.pruning_plan import PruningPlan
 
 
 def shrink(model: keras.Model, plan: PruningPlan) -> keras.Model:
-    """Returns a smaller model without the channels of a plan.
+    """Returns a smaller model without the channels and blocks of a plan.
 
     Use it to carry out a plan: fewer filters, smaller kernels, the same computation on
     what is left. Layer names, dtype policies, regularizers, trainable flags, inputs and
@@ -33,5 +33,4 @@ def shrink(model: keras.Model, plan: PruningPlan) -> keras.Model:
     >>> small.count_params() <= 0.5 * model.count_params()
     True
     """
-    graph = ChannelGraph(expand_known_blocks(model))
-    return remove_channels(graph, plan.classes(graph))
+    return remove_channels(*plan.applied(model))

@@ -186,6 +186,10 @@ def plan(model):
     return pruning.make_plan(model, params=0.9)
 
 
+def without_a_block(model):
+    return pruning.remove_blocks(model, pruning.removable_blocks(model)[0].name)
+
+
 def mixed(model):
     graph = ChannelGraph(model)
     return permute_channels(graph, np.arange(len(graph.units.pinned)))
@@ -195,6 +199,7 @@ def mixed(model):
 FUNCTIONS = {
     "mask": (None, lambda m: pruning.mask(m, plan(m)), False),
     "shrink": (None, lambda m: pruning.shrink(m, plan(m)), False),
+    "remove_blocks": (None, without_a_block, False),
     "expand_blocks": (None, expand_blocks, True),
     "expand_no_blocks": (None, lambda m: expand_blocks(m, ["nothing."]), True),
     "unfold_models": (None, unfold_models, True),

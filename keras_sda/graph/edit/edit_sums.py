@@ -6,9 +6,9 @@ from typing import Any
 
 import keras
 
+from keras_sda.graph.channels.residual_branches import hands_on, sum_terms
 from keras_sda.graph.edit.clone_edited import clone_edited
 from keras_sda.graph.model.model_graph import ModelGraph
-from keras_sda.graph.model.residual_branches import hands_on, sum_terms
 
 CallKey = tuple[str, int]
 Terms = list[keras.KerasTensor]

@@ -106,6 +106,15 @@ def output_structure(graph: keras.Function) -> Any:
     return graph._outputs_struct
 
 
+def mask_of(tensor: keras.KerasTensor) -> Any:
+    """The mask that Keras hands on with a tensor, or None.
+
+    Args:
+        tensor: A symbolic tensor.
+    """
+    return getattr(tensor, "_keras_mask", None)
+
+
 def attention_projections(
     layer: keras.layers.Layer,
 ) -> dict[str, keras.layers.EinsumDense]:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from absl import logging
 
 from keras_sda.analysis import LatencyTable
-from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning import PruningPlan, make_plan, prune
 from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.runs.history_file import read_history
@@ -80,7 +79,7 @@ class _PruneRun(ClassifierRun):
     def check_goal(self) -> None:
         options = self.options
         if self.plan is not None:
-            self.plan.classes(ChannelGraph(expand_known_blocks(self.model)))
+            self.plan.applied(self.model)
             return
         latency = options.latency
         measured = self.latency_table is None
@@ -88,9 +87,12 @@ class _PruneRun(ClassifierRun):
             # It takes a minute to look, and nothing is lost where it fails.
             latency = None
         targets = {"macs": options.macs, "params": options.params, "latency": latency}
-        if any(value is not None for value in targets.values()):
+        # A number of blocks is chosen, and what they leave known, when the run begins.
+        named = not isinstance(options.chosen_blocks, int)
+        if named and any(value is not None for value in targets.values()):
             check_reachable(
                 self.model,
+                blocks=options.chosen_blocks,
                 importance=options.importance,
                 batch_size=options.latency_batch_size,
                 latency_table=self.latency_table,
@@ -130,6 +132,7 @@ class _PruneRun(ClassifierRun):
             fine_tune=self.finish_step,
             fine_tune_last=True,
             report_latency=options.report_latency,
+            blocks=options.chosen_blocks,
             planner=self.make_plan,
             folder=self.kept,
             latency_table=self.latency_table,

@@ -28,6 +28,8 @@ class PruneOptions(RunOptions):
         round_to: Layers keep multiples of so many channels.
         min_channels: Layers keep at least so many channels.
         exclude: Names of layers that lose no channel, separated by commas.
+        blocks: Residual blocks that go as a whole in the first step: names separated by
+            commas, or how many of the least important.
         steps: In how many steps to prune; fine-tuning follows each.
         plan: A plan.json to replay, instead of the targets.
         dataset: Dataset for importance, fine-tuning and accuracy, as in training.
@@ -93,6 +95,11 @@ class PruneOptions(RunOptions):
     exclude: str = option(
         "", "Names of layers that lose no channel, separated by commas."
     )
+    blocks: str = option(
+        "",
+        "Residual blocks that go as a whole, before channels do: names separated by "
+        "commas, or how many of those that the loss rises least without.",
+    )
     steps: int = option(
         1, "Prune in so many steps, each with its fine-tuning.", positive=True
     )
@@ -134,22 +141,21 @@ class PruneOptions(RunOptions):
         if not self.importance:
             raise InvalidInputError("`importance` must not be empty.")
         targets = [self.macs, self.params, self.latency]
-        if self.plan is None and all(value is None for value in targets):
+        has_target = any(value is not None for value in targets)
+        if self.plan is None and not has_target and not self.blocks:
             raise InvalidInputError(
-                "One of `macs`, `params`, `latency` and `plan` must be given, such as "
-                "--macs 0.5."
+                "One of `macs`, `params`, `latency`, `blocks` and `plan` must be "
+                "given, such as --macs 0.5."
             )
         if self.latency_table is not None and self.latency is None:
             raise InvalidInputError(
                 "`latency_table` (--latency_table) needs `latency`, what may be left "
                 "of the time that it gives, such as --latency 0.5."
             )
-        if self.plan is not None and (
-            any(value is not None for value in targets) or self.steps > 1
-        ):
+        if self.plan is not None and (has_target or self.blocks or self.steps > 1):
             raise InvalidInputError(
-                "`plan` (--plan) says which channels go; leave `macs`, `params`, "
-                "`latency` and `steps` out."
+                "`plan` (--plan) says which channels and blocks go; leave `macs`, "
+                "`params`, `latency`, `blocks` and `steps` out."
             )
         if self.dataset is None and self.fine_tune_epochs:
             raise InvalidInputError(
@@ -161,6 +167,11 @@ class PruneOptions(RunOptions):
                 "`reconstruct` (--reconstruct) needs `dataset` (--dataset): it looks "
                 "at training images."
             )
+        if self.dataset is None and isinstance(self.chosen_blocks, int):
+            raise InvalidInputError(
+                f"blocks={self.blocks!r} needs data: name a `dataset` (--dataset), or "
+                "the blocks themselves."
+            )
         if self.dataset is None and self.needs_data:
             raise InvalidInputError(
                 f"importance={self.importance!r} needs data: name a `dataset` "
@@ -169,5 +180,14 @@ class PruneOptions(RunOptions):
 
     @property
     def needs_data(self) -> bool:
-        """Whether the criterion looks at images."""
-        return self.plan is None and bool(find_criterion(self.importance).needs)
+        """Whether the criterion or the choice of blocks looks at images."""
+        by_number = isinstance(self.chosen_blocks, int)
+        looks = by_number or bool(find_criterion(self.importance).needs)
+        return self.plan is None and looks
+
+    @property
+    def chosen_blocks(self) -> int | list[str]:
+        """The blocks as `prune` takes them."""
+        if self.blocks.strip().isdigit():
+            return int(self.blocks)
+        return [name.strip() for name in self.blocks.split(",") if name.strip()]

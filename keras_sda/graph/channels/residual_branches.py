@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_sda.graph.model.as_functional import distributed_model, graph_of
+from keras_sda.graph.model.keras_internals import mask_of
 from keras_sda.graph.model.model_graph import GraphNode, ModelGraph
 
 
@@ -62,8 +63,8 @@ def residual_branches(model: keras.Model) -> list[ResidualBranch]:
     >>> one, other = residual_branches(keras.Model(x, y))
     >>> one.why_not
     'no layer with weights would go with it'
-    >>> other.end.name, [layer.name for layer in other.layers]
-    ('dense', ['dense', 'sum'])
+    >>> other.end.name, [layer.name for layer in other.layers]  # an output stays
+    ('dense', ['dense'])
     """
     return list(_branches(model, "", set()))
 
@@ -173,9 +174,9 @@ def _ways_back(graph, index):
 
 def _mask_note(node, position):
     """A sum ends a mask where one of its terms has none; the others would not."""
-    masks = [getattr(tensor, "_keras_mask", None) for tensor in node.input_tensors]
+    masks = [mask_of(tensor) for tensor in node.input_tensors]
     left = masks[:position] + masks[position + 1 :]
-    ends = getattr(node.output_tensors[0], "_keras_mask", None) is None
+    ends = mask_of(node.output_tensors[0]) is None
     if ends and all(mask is not None for mask in left):
         return "without it the mask of the other terms would reach what reads the sum"
     return ""
