@@ -38,7 +38,7 @@ def reconstruct(
         plan: A `PruningPlan` for it.
         data: Images as in `model.fit`, with or without targets.
         ridge: What a change of a kernel costs, relative to the mean power of what it
-            reads. Defaults to `None`: for every kernel the one of seven powers of ten
+            reads. Defaults to `None`: for every kernel the power of ten from 1e-6 to 1
             that errs least on images that it was not fitted to.
         sequential: Whether kernels are fitted one after the other to what they read in
             the smaller model by then, so that they mend the errors of those before.

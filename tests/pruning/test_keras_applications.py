@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 from keras_networks import make_network
-from pruning.surgery_checks import run_surgery_test
+from pruning.surgery_checks import randomize, run_surgery_test
 
 from keras_sda import applications
 from keras_sda.graph import ChannelGraph
-from keras_sda.pruning import make_plan
+from keras_sda.pruning import make_plan, prune, shrink
 
 # One member per family, at the smallest size that leaves something to compute.
 NETWORKS = {
@@ -68,6 +68,41 @@ def test_keras_networks(name):
 def test_blocks_of_keras_networks(name):
     """The same blocks, fewer of them."""
     run(make_network(name, small=True))
+
+
+def check_reconstructs(model, tmp_path):
+    """No kernel gets worse, the whole output better, and files give the same."""
+    randomize(model)
+    size, channels = model.input_shape[1:3][0], model.input_shape[-1]
+    images = np.random.default_rng(0).uniform(0, 255, (8, size, size, channels))
+    images = images.astype("float32")
+    for layer in model.layers:  # statistics of these images, as after training
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(images, training=True)
+    result = prune(model, macs=0.5, importance="l2", data=images, reconstruct=True)
+    rows = [row for row in result.report.layers if row.error_refitted is not None]
+    assert rows
+    for row in rows:
+        assert row.error_refitted <= row.error_cut * (1 + 1e-5) + 1e-9, row.name
+    expected = model.predict(images, verbose=0)
+    cut = shrink(model, result.plan).predict(images, verbose=0)
+    small = result.model.predict(images, verbose=0)
+    assert np.square(small - expected).mean() < np.square(cut - expected).mean()
+    result.model.save(tmp_path / "small.keras")
+    again = keras.saving.load_model(tmp_path / "small.keras")
+    np.testing.assert_array_equal(again.predict(images, verbose=0), small)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", NETWORKS)
+def test_keras_networks_are_reconstructed(name, tmp_path):
+    check_reconstructs(make_network(name, size=NETWORKS[name]), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["MobileNetV3Small", "ConvNeXtTiny"])
+def test_blocks_of_keras_networks_are_reconstructed(name, tmp_path):
+    check_reconstructs(make_network(name, small=True), tmp_path)
 
 
 def test_every_family_is_here():
