@@ -12,7 +12,14 @@ from pruning.zoo import conv, head
 
 from keras_sda.graph import ChannelGraph, remove_channels
 from keras_sda.layers import GroupedConv2D
-from keras_sda.pruning import PruningPlan, make_plan, prune, reconstruct, shrink
+from keras_sda.pruning import (
+    PruningPlan,
+    make_plan,
+    prune,
+    reconstruct,
+    removable_blocks,
+    shrink,
+)
 from keras_sda.pruning.refit.calibration_batches import calibration_batches
 from keras_sda.pruning.refit.refit_kernels import refit_kernels
 from keras_sda.utils import InvalidInputError
@@ -252,6 +259,23 @@ def test_prune_reconstructs_in_every_step_and_reports():
     cut = shrink(model, one.plan)
     assert error(one.model) < 0.5 * error(cut)
     assert error(three.model) < error(cut)
+
+
+def test_a_plan_with_blocks_is_reconstructed_without_them():
+    x = keras.Input((8, 8, 3))
+    y = layers.Conv2D(6, 3, padding="same", activation="relu", name="stem")(x)
+    for number in (1, 2):
+        z = layers.Conv2D(6, 3, padding="same", name=f"block{number}_conv")(y)
+        y = layers.Add(name=f"block{number}_add")([y, z])
+    model = keras.Model(x, layers.Conv2D(2, 1, name="last")(y))
+    randomize(model)
+    images = np.random.default_rng(1).normal(size=(40, 8, 8, 3)).astype("float32")
+    names = [block.name for block in removable_blocks(model)][:1]
+    one = prune(model, macs=0.4, data=images, reconstruct=True, blocks=names)
+    again = reconstruct(model, one.plan, images)
+    assert len(again.layers) < len(model.layers)
+    for a, b in zip(one.model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_prune_says_what_reconstruct_needs():
