@@ -271,6 +271,10 @@ def test_prune_replays_a_plan(capsys, model_file, tmp_path):
     rows = json.loads((tmp_path / "c" / "report.json").read_text())["layers"]
     fitted = [row for row in rows if row["error_refitted"] is not None]
     assert fitted and all(x["error_refitted"] <= x["error_cut"] for x in fitted)
+    told = capsys.readouterr().out
+    assert "% cut, " in told and "% reconstructed, " in told
+    metrics = json.loads((tmp_path / "c" / "metrics.json").read_text())
+    assert 0 <= metrics["accuracy_cut"] <= 1
     wanted = ["prune", model_file, *replay, "--reconstruct", "--output", tmp_path / "d"]
     assert "needs `dataset`" in fails(capsys, *wanted)
 

@@ -72,9 +72,15 @@ def _prune(options, show):
     metrics = prune_classifier(chosen, log=show)
     show_changes(metrics, show)
     if "accuracy" in metrics:
+        words = f"{metrics['accuracy_pruned']:.2%} pruned"
+        if "accuracy_cut" in metrics:
+            words = (
+                f"{metrics['accuracy_cut']:.2%} cut, "
+                f"{metrics['accuracy_pruned']:.2%} reconstructed"
+            )
         show(
-            f"test accuracy {metrics['accuracy_before']:.2%} before, "
-            f"{metrics['accuracy_pruned']:.2%} pruned, {metrics['accuracy']:.2%} now"
+            f"test accuracy {metrics['accuracy_before']:.2%} before, {words}, "
+            f"{metrics['accuracy']:.2%} now"
         )
     if metrics.get("latency"):
         show(f"latency ratio {metrics['latency']['ratio']:.3f}")
@@ -100,6 +106,7 @@ def _report(options, show):
         show(report.to_text())
         for key, text in (
             ("accuracy_before", "test accuracy before"),
+            ("accuracy_cut", "test accuracy cut only"),
             ("accuracy_pruned", "test accuracy after pruning"),
             ("accuracy_grouped", "test accuracy after grouping"),
             ("accuracy_derived", "test accuracy of the derived network"),

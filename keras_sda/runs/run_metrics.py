@@ -54,6 +54,8 @@ class RunMetrics:
         learning_rate: `train`: the highest one.
         ema: `train`: whether the weights are averaged over the steps.
         fine_tune_epochs: `prune`: epochs after each step.
+        accuracy_cut: `prune` with `reconstruct`: after the last step, before its
+            kernels were fitted.
         accuracy_pruned: `prune`: after the last step, before it was trained on.
         steps: `prune`, `group`: a row per step.
         accuracy_derived: `search`: of the small network before it was trained on.
@@ -118,6 +120,7 @@ class RunMetrics:
     ema: bool | None = None
 
     fine_tune_epochs: int | None = None
+    accuracy_cut: float | None = None
     accuracy_pruned: float | None = None
     steps: list[dict[str, Any]] | None = None
 

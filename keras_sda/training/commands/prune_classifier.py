@@ -5,7 +5,7 @@ from collections.abc import Callable
 from absl import logging
 
 from keras_sda.analysis import LatencyTable
-from keras_sda.pruning import PruningPlan, make_plan, prune
+from keras_sda.pruning import PruningPlan, make_plan, prune, shrink
 from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.runs.history_file import read_history
 from keras_sda.tasks import Classification
@@ -16,7 +16,13 @@ from keras_sda.training.recipes.recipes import RECIPES, default_recipe
 from keras_sda.utils import load_model
 
 # What is known of a step, where there is a dataset and where it was trained.
-_FACTS = {"params": int, "accuracy": float, "accuracy_pruned": float, "loss": float}
+_FACTS = {
+    "params": int,
+    "accuracy": float,
+    "accuracy_cut": float,
+    "accuracy_pruned": float,
+    "loss": float,
+}
 
 
 def prune_classifier(
@@ -40,7 +46,8 @@ def prune_classifier(
     Returns:
         The contents of `metrics.json`: parameters and MACs before and after and, where
         a dataset is given, the test accuracy before, after the last pruning step
-        (`accuracy_pruned`) and at the end.
+        (`accuracy_pruned`) and at the end; with `reconstruct` also before the kernels
+        of that step were fitted (`accuracy_cut`).
 
     Raises:
         InvalidInputError: An option, the model, the plan, the data or the folder
@@ -144,14 +151,18 @@ class _PruneRun(ClassifierRun):
         """Makes the plan of the next step."""
         plan = self.plan or make_plan(model, **arguments)
         expected = plan.expected
+        stages = self.kept.manifest.stages.values()
+        number = 1 + sum(stage.finished for stage in stages)
         if expected:
-            steps = self.kept.manifest.stages.values()
             self.log(
-                f"Step {1 + sum(step.finished for step in steps)} of "
-                f"{self.options.steps}: MACs {expected['macs_before']:,} -> "
+                f"Step {number} of {self.options.steps}: MACs "
+                f"{expected['macs_before']:,} -> "
                 f"{expected['macs']:,}, parameters {expected['params_before']:,} -> "
                 f"{expected['params']:,}."
             )
+        if self.options.reconstruct:
+            cut = self.measure(shrink(model, plan), f"cut only, step {number}")
+            self.kept.stage(f"step{number}").note(accuracy_cut=cut["accuracy"])
         return plan
 
     def finish_step(self, model, name) -> None:
@@ -211,6 +222,8 @@ class _PruneRun(ClassifierRun):
             metrics["accuracy_before"] = before["accuracy"]
             for name in ("accuracy_pruned", "accuracy", "loss"):
                 metrics[name] = steps[-1].get(name)
+            if "accuracy_cut" in steps[-1]:
+                metrics["accuracy_cut"] = steps[-1]["accuracy_cut"]
             metrics["recipe"] = self.recipe_name
         rows = [
             {"step": row["step"], **epoch}
