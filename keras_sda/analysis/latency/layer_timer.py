@@ -108,10 +108,17 @@ def timeable_calls(model: keras.Model, input_shape: Any = None) -> list[LayerCal
         has_kernel = any(
             len(weight.shape) > 1 for weight in getattr(call.layer, "weights", ())
         )
-        if macs and has_kernel and len(call.batch_input_shapes) == 1:
+        if macs and has_kernel and _takes_one_tensor(call):
             calls.append((macs, call))
     calls.sort(key=lambda pair: -pair[0])
     return [call for _, call in calls]
+
+
+def _takes_one_tensor(call):
+    """Not a list of tensors, be it a list of one."""
+    given = [*call.arguments.values(), *call.arguments.get("args", ())]
+    is_direct = any(isinstance(value, keras.KerasTensor) for value in given)
+    return is_direct and len(call.batch_input_shapes) == 1
 
 
 def _text(config: Any) -> str:

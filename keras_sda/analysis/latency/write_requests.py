@@ -72,7 +72,11 @@ def write_requests(  # noqa: D417
             "with a kernel, one input and a complete config."
         )
     if unbuilt:
-        logging.warning("Without a row in the latency table: %s.", "; ".join(unbuilt))
+        logging.warning(
+            "Without a row in the latency table, which has to be read with "
+            "missing='macs': %s.",
+            "; ".join(unbuilt),
+        )
     # All of it is there in the end, or nothing.
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     try:

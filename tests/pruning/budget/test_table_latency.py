@@ -6,6 +6,7 @@ import pytest
 from keras_sda.analysis import LatencyTable, count_macs
 from keras_sda.analysis.latency.layer_timer import timeable_calls
 from keras_sda.graph import ChannelGraph
+from keras_sda.layers import SelectiveDepthAttention
 from keras_sda.pruning import PruningPlan, PruningReport, make_plan, prune, shrink
 from keras_sda.pruning.budget.table_latency import TableLatency
 from keras_sda.utils import InvalidInputError
@@ -204,3 +205,19 @@ def test_layers_that_cannot_be_timed_alone_are_named(caplog, tmp_path):
     with caplog.at_level("WARNING"):
         make_plan(model, latency=1.0, latency_table=table)
     assert "attention" in caplog.text and "timed alone" in caplog.text
+
+
+def test_layers_that_take_a_list_of_one_tensor(caplog, tmp_path):
+    """Depth attention over a single block is not asked for, and not missed."""
+    x = keras.Input((4, 4, 8))
+    y = layers.Conv2D(16, 1, name="conv")(x)
+    y = SelectiveDepthAttention(name="attention")([y])
+    y = layers.GlobalAveragePooling2D()(y)
+    model = keras.Model(x, layers.Dense(3, name="out")(y))
+    assert [call.name for call in timeable_calls(model)] == ["conv", "out"]
+    with caplog.at_level("WARNING"):
+        path = LatencyTable.requests(model, tmp_path / "t")
+    assert not caplog.text
+    rows = [{**row, "ms": float(row["share"])} for row in read_rows(path)]
+    plan = make_plan(model, latency=0.5, latency_table=LatencyTable(rows))
+    assert plan.expected["latency"] <= 0.5 * plan.expected["latency_before"] == 1.0
