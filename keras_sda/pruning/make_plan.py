@@ -95,7 +95,7 @@ def make_plan(
             model. Defaults to none.
 
     Returns:
-        A `PruningPlan`.
+        A `PruningPlan`. Its `warnings` name layers that keep hardly any channels.
 
     Raises:
         InvalidInputError: A target is missing or cannot be reached (the message gives

@@ -246,6 +246,8 @@ def prune(
             if number == 1 and (frozen := frozen_note(first.model, current)):
                 # Before anybody trains it.
                 logging.warning("%s: %s.", first.model.name, frozen)
+            for text in plan.warnings:
+                logging.warning("%s: %s.", first.model.name, text)
             logging.info(
                 "Pruning step %d of %d of %s: MACs %.3f, parameters %.3f of before.",
                 number,
@@ -271,9 +273,10 @@ def prune(
         input_shape=input_shape,
         table_latency=_table_latency(plan),
         refits=refits,
+        warnings=plan.warnings,
     )
     for text in report.warnings:
-        if text != frozen:
+        if text not in (frozen, *plans[-1].warnings):
             logging.warning("%s: %s.", first.model.name, text)
     return PruningResult(current, tuple(plans), plan, report)
 

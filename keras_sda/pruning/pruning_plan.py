@@ -17,6 +17,7 @@ from keras_sda.utils import InvalidInputError, atomic_write
 from keras_sda.utils.files.read_json import checked, read_json
 
 _FORMAT = "keras_sda pruning plan, version 1"
+_LEAST_SHARE = 0.1
 _EXPECTED = {"macs_before", "macs", "params_before", "params"}
 
 
@@ -70,6 +71,27 @@ class PruningPlan:
                 if len(gone):
                     remove[name] = gone.tolist()
         return cls(graph.model.name, channels, remove, **details)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know: which layers keep hardly any of their channels."""
+        left = {
+            name: (self.channels[name] - len(positions), self.channels[name])
+            for name, positions in self.remove.items()
+        }
+        thin = [
+            f"{name!r} ({kept} of {count})"
+            for name, (kept, count) in left.items()
+            if kept < _LEAST_SHARE * count
+        ]
+        if not thin:
+            return ()
+        more = f" and {len(thin) - 8} more" if len(thin) > 8 else ""
+        return (
+            f"of these layers less than {_LEAST_SHARE:.0%} of the channels are left, "
+            f"which the accuracy may not survive: {', '.join(thin[:8])}{more}. Protect "
+            "them by `exclude` or `min_channels`, or take scope='layer'",
+        )
 
     @classmethod
     def joined(

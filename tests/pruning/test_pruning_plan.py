@@ -12,7 +12,7 @@ from pruning.zoo import conv, head
 from pruning.zoo_structures import TOPOLOGIES
 
 from keras_sda.graph import ChannelGraph
-from keras_sda.pruning import PruningPlan, make_plan, mask, shrink
+from keras_sda.pruning import Criterion, PruningPlan, make_plan, mask, prune, shrink
 from keras_sda.utils import InvalidInputError
 
 
@@ -26,7 +26,7 @@ def network(filters=8, name="network"):
 REPLAY = """
 import sys
 import keras, numpy as np
-from keras_sda.pruning import PruningPlan, shrink
+from keras_sda.pruning import Criterion, PruningPlan, shrink
 folder = sys.argv[1]
 model = keras.saving.load_model(folder + "/model.keras")
 small = shrink(model, PruningPlan.load(folder + "/plan.json"))
@@ -157,3 +157,46 @@ def test_damaged_files_are_refused(tmp_path, text, message):
 def test_a_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(OSError):
         PruningPlan.load(tmp_path / "missing.json")
+
+
+def test_layers_that_keep_hardly_any_channels_are_named(caplog):
+    """In the plan, in the report, and before anybody trains what is left."""
+    x = keras.Input((8,))
+    y = layers.Dense(30, name="wide")(x)
+    y = layers.Dense(20, name="narrow")(layers.ReLU()(y))
+    model = keras.Model(x, layers.Dense(4, name="classes")(y))
+
+    def first_of_wide(group):
+        return np.arange(group.num_channels) + 100 * (group.writers != ("wide",))
+
+    def cut(kept):
+        caplog.clear()
+        left = 8 * kept + kept + 20 * kept + 20 + 84
+        with caplog.at_level("WARNING"):
+            result = prune(
+                model, params=left, importance=Ordered(first_of_wide), steps=1
+            )
+        assert len(result.plan.remove["wide"]) == 30 - kept
+        lines = [line for line in caplog.messages if "less than 10%" in line]
+        return result, lines
+
+    result, lines = cut(3)
+    assert not lines and not result.plan.warnings and not result.report.warnings
+    result, (line,) = cut(2)
+    (text,) = result.plan.warnings
+    assert "'wide' (2 of 30)" in text and "narrow" not in text
+    assert result.report.warnings == (text,) and text in line
+    assert f"warning: {text}" in result.report.to_text()
+
+
+class Ordered(Criterion):
+    """Scores that can be compared between groups."""
+
+    name = "ordered"
+    relative = False
+
+    def __init__(self, function):
+        self.function = function
+
+    def score(self, group, statistics):
+        return self.function(group)

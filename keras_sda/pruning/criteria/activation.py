@@ -8,7 +8,7 @@ import numpy as np
 from keras_sda.graph import ChannelGroup
 from keras_sda.pruning.criteria.channel_statistics import ChannelStatistics
 from keras_sda.pruning.criteria.criterion import Criterion
-from keras_sda.pruning.criteria.mean_of_makers import mean_of_makers
+from keras_sda.pruning.criteria.mean_of_makers import seen_or_made
 
 
 class Activation(Criterion):
@@ -29,8 +29,4 @@ class Activation(Criterion):
     def score(self, group: ChannelGroup, statistics: ChannelStatistics) -> np.ndarray:
         sums = statistics[self.name]
         means = [total / statistics.num_samples for total in sums]
-        seen = statistics.per_channel(group, means)
-        is_read = any(part.role == "reads" for part in group.parts)
-        if is_read and not any(seen):
-            return mean_of_makers(group, np.abs)
-        return np.array([np.mean(values) if values else 0.0 for values in seen])
+        return seen_or_made(group, statistics.per_channel(group, means), np.mean)

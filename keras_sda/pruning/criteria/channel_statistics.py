@@ -10,6 +10,9 @@ import numpy as np
 from keras_sda.graph import ChannelGroup
 from keras_sda.utils import InvalidInputError
 
+# The products of every two channels of one tensor: 128 MB at this width.
+MOST_MOMENTS = 4096
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reading:
@@ -70,7 +73,10 @@ class ChannelStatistics:
         readings: The tensors that were looked at, a `Reading` each.
         moments: For every reading the mean over samples and positions of the product of
             two channels, float64 of shape (channels, channels), in the order of its
-            channel axis. Empty where no criterion needs them.
+            channel axis; None where it has more than `MOST_MOMENTS` channels, as a
+            flattened map may have. Empty where no criterion needs them.
+        num_rows: For every entry of `moments` how many samples times positions it is
+            the mean of.
         num_batches: How many batches there were.
         num_samples: How many samples there were.
 
@@ -91,7 +97,8 @@ class ChannelStatistics:
     generator: np.random.Generator
     collected: dict[str, Any] = dataclasses.field(default_factory=dict)
     readings: tuple[Reading, ...] = ()
-    moments: list[np.ndarray] = dataclasses.field(default_factory=list)
+    moments: list[np.ndarray | None] = dataclasses.field(default_factory=list)
+    num_rows: list[int] = dataclasses.field(default_factory=list)
     num_batches: int = 0
     num_samples: int = 0
 
@@ -105,26 +112,35 @@ class ChannelStatistics:
         return self.collected[name]
 
     def per_channel(
-        self, group: ChannelGroup, values: Sequence[np.ndarray]
+        self,
+        group: ChannelGroup,
+        values: Sequence[np.ndarray | None],
+        add_up: bool = False,
     ) -> list[list[float]]:
         """Numbers per channel of each tensor, sorted to the channels of a group.
 
         Args:
             group: The group.
-            values: For every reading one number per position of its channel axis.
+            values: For every reading one number per position of its channel axis, or
+                None where nothing is known.
+            add_up: Whether a channel that a tensor holds more than once is worth the
+                sum of its numbers, not their mean. Defaults to `False`.
 
         Returns:
-            For every channel of the group one number per tensor that holds it: the mean
-            where it holds it more than once. Empty for what no layer reads from
-            outside, such as the hidden units of squeeze and excitation.
+            For every channel of the group one number per tensor that holds it. Empty
+            for what no layer reads from outside, such as the hidden units of squeeze
+            and excitation.
         """
         found = [[] for _ in group.classes]
         last = len(group.classes) - 1
         for reading, value in zip(self.readings, values, strict=True):
+            if value is None:
+                continue
             places = np.minimum(np.searchsorted(group.classes, reading.classes), last)
             mine = group.classes[places] == reading.classes
             counts = np.bincount(places[mine], minlength=len(found))
             sums = np.bincount(places[mine], np.asarray(value)[mine], len(found))
             for number in np.flatnonzero(counts):
-                found[number].append(float(sums[number] / counts[number]))
+                count = 1 if add_up else counts[number]
+                found[number].append(float(sums[number] / count))
         return found

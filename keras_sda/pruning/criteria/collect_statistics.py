@@ -5,11 +5,13 @@ from typing import Any
 
 import keras
 import numpy as np
+from absl import logging
 
 from keras_sda.data.fit.array_structures import class_labels, leaves
 from keras_sda.data.fit.fit_data import FitData
 from keras_sda.graph import ChannelGraph
 from keras_sda.pruning.criteria.channel_statistics import (
+    MOST_MOMENTS,
     ChannelStatistics,
     Reading,
     SeenBatch,
@@ -48,8 +50,9 @@ def collect_statistics(
         `ChannelStatistics`.
 
     Raises:
-        InvalidInputError: Data, loss or labels are missing or do not fit, or channels
-            have to be looked at that are read inside a nested model.
+        InvalidInputError: Data, loss or labels are missing or do not fit, values are
+            not finite, gradients are all zero, or channels have to be looked at that
+            are read inside a nested model.
 
     Example:
 
@@ -85,26 +88,69 @@ def collect_statistics(
         )
     reader = FitData(data, graph.model, needs_targets=bool(sloped or labelled))
     statistics.readings = probe.readings
+    totals = None
     for inputs, targets, weights in reader.batches():
+        _check_finite(inputs, statistics.num_batches)
         labels = _labels(targets, labelled.name) if labelled else None
-        slopes = measure(inputs, targets, weights) if measure else {}
-        activations, moments = probe(inputs)
+        slopes = {}
+        if measure:
+            slopes = measure(inputs, targets, weights, statistics.num_batches)
+        activations, moments = probe(inputs, statistics.num_batches)
         for criterion in criteria:
             batch = SeenBatch(activations.get(criterion.name, ()), labels, slopes)
             new = criterion.collect(graph, batch)
             old = statistics.collected.get(criterion.name)
             statistics.collected[criterion.name] = _added(old, new, criterion.name)
-        statistics.moments = _added(statistics.moments or None, moments, "moments")
+        totals = _added(totals, moments, "moments")
         statistics.num_batches += 1
         statistics.num_samples += len(leaves(inputs)[0])
-    # The last entry of each is the number of its rows.
-    statistics.moments = [total[0] / total[1] for total in statistics.moments]
+    if measure:
+        measure.check_steep(statistics.num_samples)
+    # The second entry of each is the number of its rows.
+    statistics.num_rows = [int(rows.item()) for _, rows in totals or ()]
+    statistics.moments = [
+        products / rows if products.size else None for products, rows in totals or ()
+    ]
+    _warn_of_few(criteria, statistics.num_samples)
+    finished = {c.name: c.finish(graph, statistics) for c in criteria}
+    statistics.collected.update(finished)
     return statistics
 
 
 def _first(criteria, need):
     """The first criterion that needs this, for the messages."""
     return next((c for c in criteria if need in c.needs), None)
+
+
+def _warn_of_few(criteria, count):
+    """One line where criteria are told less than they want to know."""
+    wanting = [
+        f"{criterion.name!r} ({criterion.num_samples_wanted})"
+        for criterion in criteria
+        if count < criterion.num_samples_wanted
+    ]
+    if wanting:
+        logging.warning(
+            "`data` held %d samples, fewer than these criteria want: %s. What they "
+            "find important then depends on which samples these are; give more.",
+            count,
+            ", ".join(wanting),
+        )
+
+
+def _check_finite(inputs, number):
+    for array in leaves(inputs):
+        if not _is_finite(array):
+            raise InvalidInputError(
+                f"`data` holds inputs that are NaN or infinite, in batch {number + 1}. "
+                "Leave these samples out, or mend what prepares them."
+            )
+
+
+def _is_finite(array):
+    return array.dtype.kind in "biu" or bool(
+        np.isfinite(array if array.dtype.kind == "f" else array.astype("float32")).all()
+    )
 
 
 def _added(total, new, name):
@@ -137,6 +183,7 @@ class _Slopes:
     """Gradients of the loss for the weights that groups live in."""
 
     def __init__(self, graph, loss, name):
+        self._name, self._is_flat = name, True
         self._loss = ModelLoss(graph.model, loss, needed_by=f"importance={name!r}")
         axes = [part for group in graph.groups for part in group.parts]
         self._variables = list({
@@ -147,9 +194,28 @@ class _Slopes:
         }.values())  # fmt: skip
         self._gradients = loss_gradients(graph.model, self._variables, self._loss)
 
-    def __call__(self, inputs, targets, weights):
+    def __call__(self, inputs, targets, weights, number):
         found = self._gradients(inputs, self._loss.targets(targets, weights))
+        for variable, gradient in zip(self._variables, found, strict=True):
+            if gradient is None:
+                continue
+            if not _is_finite(gradient):
+                raise InvalidInputError(
+                    f"importance={self._name!r} needs finite gradients; that of the "
+                    f"loss for {variable.path!r} is NaN or infinite in batch "
+                    f"{number + 1} of `data`. Check the targets and the loss."
+                )
+            self._is_flat = self._is_flat and not gradient.any()
         return {id(v): g for v, g in zip(self._variables, found, strict=True)}
+
+    def check_steep(self, count):
+        if self._is_flat:
+            raise InvalidInputError(
+                f"importance={self._name!r} learns nothing from `data`: all gradients "
+                f"of the loss are zero on its {count} samples. The model may be sure "
+                "of each of them, or none of its units fires. Give other samples, or "
+                "choose a criterion without gradients, such as 'activation' or 'l1'."
+            )
 
 
 class _Probe:
@@ -173,18 +239,32 @@ class _Probe:
             outputs += [tensor for part in flat for tensor in _moments(part)]
         self._model = keras.Model(graph.model.input, outputs) if outputs else None
 
-    def __call__(self, inputs):
+    def __call__(self, inputs, number):
         """By criterion what is left of every reading, and the moments of all."""
         if self._model is None:
             return {}, []
         found = [np.asarray(x) for x in self._model.predict_on_batch(inputs)]
         count = len(self.readings)
+        self._check_finite(found, number)
         activations = {
             name: found[k * count : (k + 1) * count]
             for k, name in enumerate(self._names)
         }
         rest = [value.astype("float64") for value in found[len(self._names) * count :]]
         return activations, list(zip(rest[::2], rest[1::2], strict=True))
+
+    def _check_finite(self, found, number):
+        count = len(self.readings)
+        single = len(self._names) * count  # then two arrays for every reading
+        for place, array in enumerate(found):
+            if not _is_finite(array):
+                of = place % count if place < single else (place - single) // 2
+                raise InvalidInputError(
+                    f"`data` make the model overflow: layer "
+                    f"{self.readings[of].layers[0]!r} reads values that are NaN or "
+                    f"infinite, or too large to be squared, in batch {number + 1}. "
+                    "Check how the inputs are scaled, and the weights before it."
+                )
 
 
 def _readings(graph) -> tuple[Reading, ...]:
@@ -217,8 +297,10 @@ def _by_position(reading):
 
 def _moments(tensor):
     """The sum of the products of two channels, and how many rows there are."""
-    products = keras.ops.einsum("bpc,bpd->cd", tensor, tensor)
-    return products, keras.ops.sum(keras.ops.ones_like(tensor[..., :1]))
+    rows = keras.ops.sum(keras.ops.ones_like(tensor[..., :1]))
+    if tensor.shape[-1] > MOST_MOMENTS:
+        tensor = tensor[..., :0]
+    return keras.ops.einsum("bpc,bpd->cd", tensor, tensor), rows
 
 
 def _check_not_nested(graph: ChannelGraph, readings: Sequence[Reading], name: str):

@@ -12,11 +12,14 @@ from keras_sda.pruning.criteria.activation import Activation
 from keras_sda.pruning.criteria.bn_scale import BNScale
 from keras_sda.pruning.criteria.channel_statistics import ChannelStatistics
 from keras_sda.pruning.criteria.criterion import NEEDS, Criterion
+from keras_sda.pruning.criteria.discriminant import Discriminant
 from keras_sda.pruning.criteria.geometric_median import GeometricMedian
 from keras_sda.pruning.criteria.l1 import L1
 from keras_sda.pruning.criteria.l2 import L2
+from keras_sda.pruning.criteria.linear_dependence import LinearDependence
 from keras_sda.pruning.criteria.random import Random
 from keras_sda.pruning.criteria.taylor import Taylor
+from keras_sda.pruning.criteria.votes import Votes
 from keras_sda.utils import InvalidInputError
 
 Given = TypeVar("Given")
@@ -30,6 +33,9 @@ CRITERIA: dict[str, Criterion] = {
         Taylor(),
         GeometricMedian(),
         Activation(),
+        LinearDependence(),
+        Discriminant(),
+        Votes(),
         Random(),
     )
 }

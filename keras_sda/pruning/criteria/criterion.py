@@ -31,6 +31,8 @@ class Criterion:
             Defaults to `()`: it looks at the weights alone, and data are refused.
         relative: Whether scores mean something only within their group, so that
             `scope="global"` has to divide them by its mean. Defaults to `True`.
+        num_samples_wanted: With fewer samples one line of the log warns, because the
+            scores depend on which samples they are. Defaults to `0`.
 
     Example:
 
@@ -58,6 +60,7 @@ class Criterion:
     name: str = ""
     needs: tuple[str, ...] = ()
     relative: bool = True
+    num_samples_wanted: int = 0
 
     def reduce(self, activations: Any) -> Any:
         """What is kept of the activations of one tensor, inside of the graph.
@@ -86,6 +89,21 @@ class Criterion:
             Defaults to the sum over the samples of what `reduce` left of each tensor.
         """
         return [values.astype("float64").sum(0) for values in batch.activations]
+
+    def finish(self, graph: ChannelGraph, statistics: ChannelStatistics) -> Any:
+        """What is made of it once all batches have been seen.
+
+        The place for work that is the same for all groups, and for saying that the data
+        tell nothing.
+
+        Args:
+            graph: The channels of the model.
+            statistics: All that was collected, moments and numbers of samples as well.
+
+        Returns:
+            What `score` finds under `statistics[self.name]`. Defaults to the sums.
+        """
+        return statistics[self.name]
 
     def score(self, group: ChannelGroup, statistics: ChannelStatistics) -> np.ndarray:
         """One number per channel of a group, low for those that go first.

@@ -1,6 +1,6 @@
-"""Means over the weights that make a channel."""
+"""Means over the weights that make a channel, alone or where nothing else is known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -54,3 +54,26 @@ def mean_of_makers(
     """
     means = [mean_of_part(group, part, function) for part in makers(group)]
     return np.mean(means, axis=0) if means else np.zeros(group.num_channels)
+
+
+def seen_or_made(
+    group: ChannelGroup,
+    seen: Sequence[Sequence[float]],
+    combine: Callable[[Sequence[float]], float],
+) -> np.ndarray:
+    """Scores of what was seen of the channels; of what makes them where nothing was.
+
+    Channels that are read, but where nobody can look, such as the hidden units of
+    squeeze and excitation, must not go first: theirs is the score of `l1`.
+
+    Args:
+        group: The group.
+        seen: What `ChannelStatistics.per_channel` returned.
+        combine: Makes one number of those of a channel, at least one.
+
+    Returns:
+        One number per channel; zeros where nobody reads them.
+    """
+    if any(part.role == "reads" for part in group.parts) and not any(seen):
+        return mean_of_makers(group, np.abs)
+    return np.array([combine(values) if values else 0.0 for values in seen])

@@ -12,6 +12,8 @@ class Taylor(Criterion):
     """First-order change of the loss when the channel goes: |sum of weight x gradient|.
 
     Averaged over batches. A change of the loss can be compared between layers as it is.
+    Few samples make it a matter of chance: from 64 images, EfficientNet-Lite0 at 0.75
+    of its MACs, refitted, kept between 57.8 and 96.9 % by which they were.
 
     Source: Molchanov et al., arXiv 1906.10771, equation 8, on whole filters.
     """
@@ -19,6 +21,7 @@ class Taylor(Criterion):
     name = "taylor"
     needs = ("gradients",)
     relative = False
+    num_samples_wanted = 256
 
     def collect(self, graph: ChannelGraph, batch: SeenBatch) -> list[np.ndarray]:
         changes = {}

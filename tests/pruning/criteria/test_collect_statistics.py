@@ -197,6 +197,76 @@ def test_bad_data():
     fails("inside 'inner'", importance="activation", model=outer, data=images)
 
 
+LOOKING = sorted(name for name, criterion in CRITERIA.items() if criterion.needs)
+
+
+@pytest.mark.parametrize("importance", LOOKING)
+def test_values_and_shapes_that_no_criterion_can_use(importance):
+    model = network()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    images, labels = batch(8)
+
+    def fails(match, *batches):
+        with pytest.raises(InvalidInputError, match=match):
+            make_plan(model, macs=0.5, importance=importance, data=list(batches))
+
+    broken = images.copy()
+    broken[3, 1, 2, 0] = np.nan
+    fails("inputs that are NaN or infinite, in batch 2", (images, labels),
+          (broken, labels))  # fmt: skip
+    fails(r"\(None, 6, 6, 2\).*Received.*\(8, 6, 5, 2\)", (images, labels),
+          (images[:, :, 1:], labels))  # fmt: skip
+    model.get_layer("b").kernel.assign(np.full((3, 3, 5, 4), 1e38))
+    where = "gradients; that of" if importance == "taylor" else "'c' reads values"
+    fails(f"{where}.*NaN or infinite", (images, labels))
+
+
+def test_a_criterion_of_labels_wants_labels():
+    images, _ = batch(8)
+    fails = pytest.raises(InvalidInputError, match="must hold targets as well")
+    for data in (images, [images, images], (images, None)):
+        with fails:
+            make_plan(network(), macs=0.5, importance="discriminant", data=data)
+
+
+def test_gradients_that_are_all_zero_are_an_error():
+    """As of a network that is sure of all that it sees."""
+    model = network()
+    images, labels = batch(8)
+    model.get_layer("c").bias.assign([0, 200, 0])
+    loss = "sparse_categorical_crossentropy"
+
+    def plan(labels):
+        return make_plan(
+            model, macs=0.5, importance="taylor", data=(images, labels), loss=loss
+        )
+
+    with pytest.raises(InvalidInputError, match="importance='taylor' learns nothing"):
+        plan(np.ones(8, int))
+    kernel = model.get_layer("c").kernel
+    model.get_layer("c").bias.assign([0, 0, 0])
+    assert kernel.numpy().any() and plan(labels).remove
+
+
+def test_few_samples_are_a_warning(caplog):
+    model = network()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    wanted = CRITERIA["taylor"].num_samples_wanted
+    graph = ChannelGraph(model)
+
+    def lines(size, *names):
+        caplog.clear()
+        criteria = [CRITERIA[name] for name in names]
+        with caplog.at_level("WARNING"):
+            collect_statistics(graph, criteria, batch(size))
+        return [line for line in caplog.messages if "fewer than these" in line]
+
+    (line,) = lines(wanted - 1, "activation", "taylor")
+    assert f"held {wanted - 1} samples" in line and f"'taylor' ({wanted})" in line
+    assert "activation" not in line
+    assert not lines(wanted, "taylor") and not lines(8, "activation")
+
+
 def test_endless_data_is_refused():
     import tensorflow as tf
 

@@ -144,7 +144,7 @@ def test_functions_get_the_group_and_what_they_ask_for(forget):
     register_criterion(both, needs=("activations", "gradients"))
     loss = "sparse_categorical_crossentropy"
     plan = make_plan(model, **half, importance="both", data=(images, labels), loss=loss)
-    assert {"both", "taylor", "activation"} == set(seen[-1].collected)
+    assert {"both", "taylor", "activation", "votes"} == set(seen[-1].collected)
     register_criterion(both, name="both")  # a notebook cell that runs twice
     assert CRITERIA["both"].needs == ("activations",)
 
@@ -253,6 +253,27 @@ def test_a_criterion_of_several_layers_and_their_second_moments(forget):
     assert (score < 1e-3).all()
     plan = make_plan(model, params=0.8, importance="unexplained", data=rows)
     assert plan.remove
+
+
+def test_a_criterion_finishes_what_it_collected(forget):
+    @register_criterion
+    class Ranked(Criterion):
+        name = "ranked"
+        needs = ("activations",)
+
+        def finish(self, graph, statistics):
+            assert statistics.num_samples == 8 and graph.groups
+            return [np.argsort(np.argsort(x.mean(0))) for x in statistics["ranked"]]
+
+        def score(self, group, statistics):
+            values = statistics.per_channel(group, statistics["ranked"])
+            return np.array([sum(v) for v in values])
+
+    images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 1))
+    plan = make_plan(
+        network(), macs=0.62, importance="ranked", data=images, scope="layer"
+    )
+    assert plan.remove["a"] == [1, 3]
 
 
 def test_a_criterion_of_labels_by_hand():
