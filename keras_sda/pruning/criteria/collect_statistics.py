@@ -169,7 +169,7 @@ def _labels(targets, name):
     found = leaves(targets)
     if len(found) == 1:
         labels = class_labels(found[0])
-        is_class = found[0].ndim > 1 and found[0].shape[-1] > 1
+        is_class = found[0].ndim == 2 and found[0].shape[-1] > 1
         if is_class or np.array_equal(labels, found[0].reshape(len(labels), -1)[:, 0]):
             return labels
     raise InvalidInputError(

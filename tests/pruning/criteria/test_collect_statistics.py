@@ -223,9 +223,12 @@ def test_values_and_shapes_that_no_criterion_can_use(importance):
 
 def test_a_criterion_of_labels_wants_labels():
     images, _ = batch(8)
-    fails = pytest.raises(InvalidInputError, match="must hold targets as well")
-    for data in (images, [images, images], (images, None)):
-        with fails:
+    for data, match in (
+        (images, "must hold targets as well"),
+        ((images, None), "must hold targets as well"),
+        ((images, images), "'discriminant' needs `data` with one label per sample"),
+    ):
+        with pytest.raises(InvalidInputError, match=match):
             make_plan(network(), macs=0.5, importance="discriminant", data=data)
 
 

@@ -104,7 +104,7 @@ def test_what_tells_classes_apart_stays():
     rows = generator.normal(size=(60, 4)).astype("float32")
     rows[:, 2] += 4 * labels
     plan = make_plan(
-        passes((4,)), params=0.3, importance="discriminant", data=(rows, labels)
+        passes((4,)), params=0.4, importance="discriminant", data=(rows, labels)
     )
     assert plan.remove == {"made": [0, 1, 3]}
 
