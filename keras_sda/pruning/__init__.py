@@ -13,6 +13,7 @@ from keras_sda.pruning.mask import mask
 from keras_sda.pruning.prune import PruningResult, prune
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.pruning_report import LayerChange, PruningReport
+from keras_sda.pruning.recalibrate import recalibrate
 from keras_sda.pruning.reconstruct import reconstruct
 from keras_sda.pruning.shrink import shrink
 
@@ -31,6 +32,7 @@ __all__ = [
     "make_plan",
     "mask",
     "prune",
+    "recalibrate",
     "reconstruct",
     "register_criterion",
     "removable_blocks",

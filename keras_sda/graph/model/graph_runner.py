@@ -101,6 +101,14 @@ class GraphRunner:
                 numbers[node.index, position] = number
         return [numbers[source] for source in graph.outputs]
 
+    def given(self, inputs: Any) -> dict[int, Any]:
+        """The values of the inputs, for `run`.
+
+        Args:
+            inputs: One tensor for every input of the model, in its structure.
+        """
+        return dict(zip(self.inputs, keras.tree.flatten(inputs), strict=True))
+
     def readers(self, number: int) -> list[RunnerCall]:
         """The calls that read a tensor, once per reading."""
         return [call for call in self.calls for n in call.inputs if n == number]

@@ -12,21 +12,24 @@ _BATCH_SIZE = 32
 
 
 def calibration_batches(
-    data: Any, model: keras.Model, max_samples: int = 512
+    data: Any, model: keras.Model, max_samples: int = 512, needs_targets: bool = False
 ) -> list[Any]:
-    """The inputs of the first samples, in batches.
+    """The first samples, in batches.
 
     Args:
         data: See `reconstruct`.
         model: The model that they are for.
         max_samples: See `reconstruct`. Defaults to `512`.
+        needs_targets: Whether batches are `(inputs, targets, sample_weight)`, and
+            inputs alone an error. Defaults to `False`: they are inputs.
 
     Raises:
         InvalidInputError: There are none, or they do not fit the model.
     """
     batches, count = [], 0
-    reader = FitData(data, model, needs_targets=False)
-    for inputs, *_ in reader.batches(_BATCH_SIZE):
+    reader = FitData(data, model, needs_targets=needs_targets)
+    for batch in reader.batches(_BATCH_SIZE):
+        inputs = batch if needs_targets else batch[0]
         size = min(len(leaves(inputs)[0]), max_samples - count)
         for start in range(0, size, _BATCH_SIZE):
             part = slice(start, min(start + _BATCH_SIZE, size))

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_sda.data.fit.array_structures import leaves, map_arrays
 from keras_sda.graph import ChannelGraph, GraphRunner
 from keras_sda.pruning.refit.find_kernels import ReadingKernel, find_kernels
+from keras_sda.pruning.refit.kept_values import KeptValues
 from keras_sda.pruning.refit.kernel_rows import count_places, kernel_rows
 from keras_sda.pruning.refit.least_squares import (
     Moments,
@@ -21,8 +21,6 @@ from keras_sda.pruning.refit.least_squares import (
 )
 from keras_sda.utils import InvalidInputError
 
-# What the values of one model may take that are kept between two kernels.
-_MOST_KEPT = 2**30
 _ROWS_PER_FEATURE = 4
 _LEAST_ROWS = 16384
 
@@ -104,7 +102,7 @@ def _correct(whole, kernels, batches, ridge, max_rows):
     wanted = {call.inputs[0] for kernel in kernels for call in kernel.whole_calls}
     sums: dict[str, Any] = {kernel.name: 0.0 for kernel in kernels}
     for inputs in batches:
-        found = whole.run(_given(whole, inputs), wanted)
+        found = whole.run(whole.given(inputs), wanted)
         for kernel in kernels:
             for call in kernel.whole_calls:
                 value = _channels_last(kernel.whole, found[call.inputs[0]])
@@ -137,44 +135,14 @@ def _channels_last(layer, value):
     return value.reshape(-1, value.shape[-1])
 
 
-def _given(runner, inputs):
-    return dict(zip(runner.inputs, leaves(inputs), strict=True))
-
-
-class _Half:
-    """One of the two models, with the values of a cut for every batch."""
-
-    def __init__(self, runner, batches):
-        self.runner = runner
-        self._position = 0
-        self._values = [_given(runner, inputs) for inputs in batches]
-        self._num_samples = sum(len(leaves(inputs)[0]) for inputs in batches)
-
-    def value(self, batch, number):
-        """One tensor for one batch."""
-        return self.runner.run(self._values[batch], [number])[number]
-
-    def advance(self, position):
-        """Keeps what the calls from `position` on need, where that is little."""
-        places = range(self._position + 1, position + 1)
-        sizes = {k: self.runner.size(self.runner.frontier(k)) for k in places}
-        best = min(sizes, key=lambda place: (sizes[place], -place), default=None)
-        if best is None or 4 * sizes[best] * self._num_samples > _MOST_KEPT:
-            return
-        wanted = self.runner.frontier(best)
-        for batch, values in enumerate(self._values):
-            found = self.runner.run(values, wanted)
-            self._values[batch] = map_arrays(keras.ops.convert_to_numpy, found)
-        self._position = best
-
-
 class _Sweep:
     """Fits kernels to what they read in the small model as it is by then."""
 
     def __init__(self, whole, small, batches, ridge, max_rows, seed):
-        self._whole, self._small = _Half(whole, batches), _Half(small, batches)
+        self._whole = KeptValues(whole, batches)
+        self._small = KeptValues(small, batches)
         self._num_batches = len(batches)
-        self._num_samples = self._whole._num_samples
+        self._num_samples = self._whole.num_samples
         self._ridge, self._max_rows = ridge, max_rows
         self._generator = np.random.default_rng(seed)
 

@@ -1,0 +1,69 @@
+"""The values of a model at a cut, for every batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_sda.data.fit.array_structures import leaves, map_arrays
+from keras_sda.graph import GraphRunner
+
+# What the values of one model may take, in bytes.
+_MOST = 2**30
+
+
+class KeptValues:
+    """Goes through a model layer by layer without running it from the start each time.
+
+    Args:
+        runner: Runs the model; its weights may change behind the cut.
+        batches: Inputs of the model, batch by batch.
+
+    Attributes:
+        num_samples: How many samples there are.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from keras_sda.graph import GraphRunner
+    >>> from keras_sda.pruning.refit.kept_values import KeptValues
+    >>> x = keras.Input((2,))
+    >>> y = keras.layers.ReLU()(x)
+    >>> runner = GraphRunner(keras.Model(x, keras.layers.Dense(1)(y)))
+    >>> values = KeptValues(runner, [-np.ones((3, 2))])
+    >>> values.advance(1)
+    >>> float(np.sum(values.value(0, runner.calls[1].inputs[0])))
+    0.0
+    """
+
+    def __init__(self, runner: GraphRunner, batches: Sequence[Any]):
+        self._runner = runner
+        self._position = 0
+        self._values = [runner.given(inputs) for inputs in batches]
+        self.num_samples = sum(len(leaves(inputs)[0]) for inputs in batches)
+
+    def value(self, batch: int, number: int) -> Any:
+        """One tensor for one batch.
+
+        Args:
+            batch: Number of the batch.
+            number: Number of the tensor in the runner.
+        """
+        return self._runner.run(self._values[batch], [number])[number]
+
+    def advance(self, position: int) -> None:
+        """Keeps what the calls from a position on need, where that is little.
+
+        Args:
+            position: What comes before it has its last weights.
+        """
+        places = range(self._position + 1, position + 1)
+        sizes = {k: self._runner.size(self._runner.frontier(k)) for k in places}
+        best = min(sizes, key=lambda place: (sizes[place], -place), default=None)
+        if best is None or 4 * sizes[best] * self.num_samples > _MOST:
+            return
+        wanted = self._runner.frontier(best)
+        for batch, values in enumerate(self._values):
+            found = self._runner.run(values, wanted)
+            self._values[batch] = map_arrays(keras.ops.convert_to_numpy, found)
+        self._position = best
