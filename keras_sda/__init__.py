@@ -5,6 +5,7 @@
 * `keras_sda.graph`: the functional model as data.
 * `keras_sda.depth`: selective depth attention for models that were built without it.
 * `keras_sda.analysis`: parameters, multiply-accumulates, latency.
+* `keras_sda.objectives`: a loss beside the labels: what a larger network answers.
 * `keras_sda.pruning`: removal of channels from any functional model, structurally.
 * `keras_sda.search`: channel gates that are learned, then removed (DNAL).
 * `keras_sda.grouping`: filters that form groups and read fewer channels (SG-CNN).
@@ -26,6 +27,7 @@ from keras_sda import (
     graph,
     grouping,
     layers,
+    objectives,
     pruning,
     runs,
     search,
@@ -44,6 +46,7 @@ __all__ = [
     "graph",
     "grouping",
     "layers",
+    "objectives",
     "pruning",
     "runs",
     "search",

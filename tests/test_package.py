@@ -24,6 +24,7 @@ FLOORS = {
     "data": 3,
     "analysis": 4,
     "depth": 4,
+    "objectives": 4,
     "runs": 4,
     "tasks": 4,
     "pruning": 5,

@@ -10,6 +10,7 @@ import numpy as np
 from keras_sda.analysis import LatencyTable
 from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.graph import model_scope
+from keras_sda.objectives import Distillation
 from keras_sda.runs.run import Run
 from keras_sda.runs.train_stage import train_stage
 from keras_sda.search.gates.add_channel_gates import channel_gates
@@ -274,12 +275,19 @@ class ChannelSearch:
         return self.result
 
     def fine_tune(  # noqa: D417
-        self, data: Any, epochs: int, optimizer: Any = None, **options
+        self,
+        data: Any,
+        epochs: int,
+        optimizer: Any = None,
+        distill: Distillation | None = None,
+        **options,
     ) -> list[dict]:
         """Third stage: trains `result.model`, the derived network, in place.
 
         Args:
             data, epochs, optimizer, **options: See `train_weights`; so is what returns.
+            distill: A teacher for a part of the loss; `result.model` is then not
+                compiled. Defaults to `None`, the labels alone.
 
         Raises:
             InvalidInputError: See `train_weights`; or there is no derived network yet.
@@ -292,6 +300,9 @@ class ChannelSearch:
         kept = {name: len(places) for name, places in self.result.kept.items()}
         settings = {**self._settings(data, epochs, options), "kept": kept}
         model = self.result.model
+        if distill is not None:
+            settings["distill"] = distill.settings()
+            model = distill.wrap(model)
         with self._kept.open_stage("fine_tune", settings) as stage:
             optimizer = self._optimizer(optimizer, 0.1)
             return self._run(stage, model, data, epochs, optimizer, options)
@@ -386,10 +397,8 @@ class ChannelSearch:
         return settings
 
     def _search_model(self, chosen, penalty=None, price=0.0):
-        return SearchModel(
-            self.gated.input, self.gated.output, chosen=chosen, penalty=penalty,
-            price=price, name=self.gated.name,
-        )  # fmt: skip
+        ends, name = (self.gated.input, self.gated.output), self.gated.name
+        return SearchModel(*ends, chosen, penalty, price, name=name)
 
     def _scope(self):
         """The strategy that the gated model was made under."""

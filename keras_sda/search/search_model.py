@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_sda.utils.num_replicas import num_replicas
+
 
 class SearchModel(keras.Model):
     """The layers of another model, with a choice of what the optimizer gets.
@@ -114,7 +116,7 @@ class SearchModel(keras.Model):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if training and self._penalty is not None:
             penalty = keras.ops.cast(self._penalty() * self.price, loss.dtype)
-            loss = loss + penalty / _num_replicas()
+            loss = loss + penalty / num_replicas()
         return loss
 
 
@@ -137,12 +139,3 @@ class _Prices(keras.layers.Layer):
     def load_own_variables(self, store):
         if "0" in store:  # else a file of before, see `SearchModel`
             super().load_own_variables(store)
-
-
-def _num_replicas():
-    """Replicas add up their gradients, so each pays its share."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync

@@ -11,6 +11,7 @@ from absl import logging
 
 from keras_sda.analysis.latency.inference_step import device_name, versions
 from keras_sda.data.images.load_image_dataset import load_image_dataset
+from keras_sda.objectives import Distillation
 from keras_sda.runs.best_weights import copy_without_optimizer
 from keras_sda.runs.history_file import read_history
 from keras_sda.runs.output_folder import (
@@ -158,6 +159,19 @@ class ClassifierRun:
             given = getattr(self.options, "activation", None)
             self.task = Classification.of(self.model, given)
         return self.task
+
+    def distillation(self, whole: keras.Model) -> Distillation | None:
+        """The whole network as a teacher, where the options ask for one.
+
+        Args:
+            whole: The network before it was made smaller.
+        """
+        options = self.options
+        if not options.distill:
+            return None
+        head = self.find_task().head  # type: ignore[attr-defined]
+        temperature = options.distill_temperature or 4.0
+        return Distillation(whole, options.distill, temperature, head)
 
     def measure(self, model: keras.Model, when: str) -> dict:
         """Accuracy and loss on the test images; `{}` without a dataset.

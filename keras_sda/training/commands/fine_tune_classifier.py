@@ -10,19 +10,19 @@ import keras
 from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.data.images.reading_errors import reading_errors
 from keras_sda.data.streams.training_stream import steps_per_epoch
+from keras_sda.objectives import Distillation
 from keras_sda.runs.history_file import HistoryFile
 from keras_sda.runs.part_in_use import PartInUse
 from keras_sda.runs.run import Run
 from keras_sda.runs.space_guard import SpaceGuard
 from keras_sda.runs.stage import Stage
 from keras_sda.tasks import Classification, Task
-from keras_sda.training.recipes.coupled_sgd import CoupledSGD
-from keras_sda.training.recipes.make_schedule import make_schedule
+from keras_sda.training.recipes.fine_tuning_optimizer import (
+    fine_tuning_optimizer,
+    fine_tuning_rate,
+)
 from keras_sda.training.recipes.recipe import Recipe
-from keras_sda.utils import SeedPerEpoch, StopOnNaN, model_digest
-
-# A trained network wants a lower rate than the recipe it was trained with.
-_RATE_SHARE = 0.1
+from keras_sda.utils import InvalidInputError, SeedPerEpoch, StopOnNaN, model_digest
 
 
 def fine_tune_classifier(
@@ -37,8 +37,10 @@ def fine_tune_classifier(
     seed: int = 0,
     activation: str | None = None,
     task: Task | None = None,
+    optimizer: str = "sgd",
+    distill: Distillation | None = None,
 ) -> list[dict]:
-    """Trains a classifier in place with the optimizer and augmentation of a recipe.
+    """Trains a classifier in place with the augmentation of a recipe.
 
     Use it after pruning. The learning rate falls along a cosine, without warm-up. A
     call that was killed is repeated with the same arguments and goes on after the last
@@ -48,18 +50,22 @@ def fine_tune_classifier(
         model: A classifier that takes pixels from 0 to 255. It is compiled.
         dataset: The images.
         image_size: Height and width in pixels.
-        recipe: Optimizer, augmentation, label smoothing.
+        recipe: Augmentation, label smoothing, weight decay and momentum.
         epochs: Passes over the training images.
         folder: Gets history.csv and the backups of the last epochs. They stay; delete
             the folder when the weights are saved. Or the `Stage` of a `Run` that this
             is a part of.
         batch_size: Images per step. Defaults to that of the recipe, or all images.
-        learning_rate: Highest rate. Defaults to a tenth of that of the recipe.
+        learning_rate: Highest rate. Defaults to a tenth of that of the recipe, for
+            AdamW to 1e-3.
         seed: Seed of the order of the images and of augmentation. Defaults to 0.
         activation: What the outputs are, where the model does not show it; see
             `graph.find_head`. Defaults to None.
         task: Loss, metrics and streams. Defaults to None: the `Classification` that
             the model shows.
+        optimizer: `"sgd"`, that of the recipe, or `"adamw"`. Defaults to `"sgd"`.
+        distill: A larger network that gives a part of the loss, such as the one that
+            the model was made of. Defaults to None: the labels alone.
 
     Returns:
         A dictionary per epoch, as in `history.csv`.
@@ -67,7 +73,7 @@ def fine_tune_classifier(
     Raises:
         InvalidInputError: The data cannot be read, what the outputs of the model mean
             cannot be known, the folder holds the training of another model or with
-            other arguments, or the training diverged.
+            other arguments, the teacher does not fit, or the training diverged.
 
     Example:
 
@@ -78,25 +84,24 @@ def fine_tune_classifier(
     """
     recipe = dataclasses.replace(recipe, schedule="cosine", warmup_epochs=0.0)
     batch_size = batch_size or min(recipe.batch_size, dataset.num_train)
-    rate = learning_rate or _RATE_SHARE * recipe.learning_rate
+    rate = learning_rate or fine_tuning_rate(optimizer, recipe)
     steps = steps_per_epoch(dataset, batch_size)
-    optimizer = CoupledSGD(
-        make_schedule(recipe, rate, steps, epochs),
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-        decay_exclude=recipe.decay_exclude,
-    )
+    chosen = fine_tuning_optimizer(optimizer, recipe, rate, steps, epochs)
     task = task or Classification.of(model, activation)
+    trained = model if distill is None else _distilled(model, task, distill)
     test = task.evaluation_stream(dataset, image_size, batch_size)
     settings = {
         "recipe": dataclasses.asdict(recipe), "epochs": epochs, "learning_rate": rate,
         "batch_size": batch_size, "image_size": image_size, "seed": seed,
     }  # fmt: skip
+    if optimizer != "sgd":
+        settings["optimizer"] = optimizer
+    if distill is not None:
+        settings["distill"] = distill.settings()
     with _stage(folder, settings, model) as stage:
-        task.compile(model, optimizer)
-        model.optimizer.build(model.trainable_variables)
-        start = stage.restore(model)
+        task.compile(trained, chosen)
+        trained.optimizer.build(trained.trainable_variables)
+        start = stage.restore(trained)
         history = HistoryFile(stage.folder / "history.csv", start)
         part = PartInUse()
         hint = (
@@ -121,7 +126,7 @@ def fine_tune_classifier(
             start_epoch=start,
         )
         with reading_errors(dataset.name, lambda: part.name, dataset.folder):
-            model.fit(
+            trained.fit(
                 stream,
                 epochs=epochs,
                 initial_epoch=start,
@@ -130,7 +135,19 @@ def fine_tune_classifier(
                 validation_data=test,
                 callbacks=callbacks,
             )
+    if distill is not None:
+        task.compile(model, trained.optimizer)
     return history.rows
+
+
+def _distilled(model, task, distill):
+    if not isinstance(task, Classification):
+        raise InvalidInputError(
+            f"`distill` compares the outputs of classifiers. Received: task="
+            f"{task.name!r}. Leave `distill` out."
+        )
+    head = distill.head or task.head
+    return dataclasses.replace(distill, head=head).wrap(model)
 
 
 @contextlib.contextmanager

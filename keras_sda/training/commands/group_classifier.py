@@ -196,21 +196,22 @@ class _GroupRun(ClassifierRun):
             return
         if not stage.is_finished:
             self.log(f"Training the whole network, epochs: {epochs}.")
-            rate = self.recipe.learning_rate
-            if is_model_file(self.options.model):
-                rate = self.options.learning_rate  # it was trained before
-            self.fit(self.model, epochs, _WEIGHTS, rate)
+            if is_model_file(self.options.model):  # it was trained before
+                self.fit(self.model, epochs, _WEIGHTS)
+            else:
+                rate = self.recipe.learning_rate
+                self.fit(self.model, epochs, _WEIGHTS, rate, "sgd")
             stage.finish_with(self.model)
         self.model = stage.model()
 
     def fine_tune(self, model, epochs, name) -> None:
         """The training of one step."""
         self.log(f"Training on, {name}, epochs: {epochs}.")
-        self.fit(model, epochs, name, self.options.learning_rate)
+        self.fit(model, epochs, name, distill=self.distillation(self.model))
         last = self.history(name)[-1]
         self.log(f"Test accuracy, {name}: {last['val_accuracy']:.2%}.")
 
-    def fit(self, model, epochs, name, rate) -> None:
+    def fit(self, model, epochs, name, rate=None, optimizer=None, distill=None) -> None:
         """`fine_tune_classifier` in a stage of the run."""
         fine_tune_classifier(
             model,
@@ -220,10 +221,12 @@ class _GroupRun(ClassifierRun):
             epochs,
             self.kept.stage(name),
             batch_size=self.batch_size,
-            learning_rate=rate,
+            learning_rate=rate or self.options.learning_rate,
             # Every training has an order of its own.
             seed=(self.options.seed + zlib.crc32(name.encode())) % 2**31,
             task=self.find_task(),
+            optimizer=optimizer or self.options.optimizer,
+            distill=distill,
         )
 
     def measure_groups(self, model: keras.Model, step: GroupingStep) -> None:

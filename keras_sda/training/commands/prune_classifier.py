@@ -185,6 +185,8 @@ class _PruneRun(ClassifierRun):
                 learning_rate=self.options.learning_rate,
                 seed=self.options.seed,
                 task=self.find_task(),
+                optimizer=self.options.optimizer,
+                distill=self.distillation(self.model),
             )
             last = history[-1]
             facts |= {"accuracy": last["val_accuracy"], "loss": last["val_loss"]}

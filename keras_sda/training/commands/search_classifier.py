@@ -106,6 +106,9 @@ class _SearchRun(ClassifierRun):
         if plan.stages["weights"].epochs:
             self.train("weights", search.train_weights)
         whole = self.measure(search.gated, "of the whole network")
+        teacher = None
+        if options.distill:  # the gates are still bypassed; they learn in place
+            teacher = self.distillation(copy_without_optimizer(search.gated))
         gates = sum(gate.channels for gate in search.gates)
         self.log(f"{gates} channels have a gate, in {len(search.gates)} layers.")
         self.train(
@@ -128,7 +131,7 @@ class _SearchRun(ClassifierRun):
         )
         derived = last = self.measure(result.model, "of the derived network")
         if plan.stages["fine_tune"].epochs:
-            self.train("fine_tune", search.fine_tune)
+            self.train("fine_tune", search.fine_tune, distill=teacher)
             last = self.measure(result.model, "after fine-tuning")
         accuracies = {
             "accuracy_before": whole["accuracy"],

@@ -8,11 +8,12 @@ from keras_sda.grouping.check_rates import check_rates
 from keras_sda.grouping.grouping_steps import SCHEMES
 from keras_sda.training.options.checked_options import option
 from keras_sda.training.options.device_options import DeviceOptions
+from keras_sda.training.options.fine_tuning_options import FineTuningOptions
 from keras_sda.utils import InvalidInputError
 
 
 @dataclasses.dataclass(frozen=True)
-class GroupOptions(DeviceOptions):
+class GroupOptions(FineTuningOptions, DeviceOptions):
     """The options of `group_classifier`, checked when they are made.
 
     Use it in Python; `keras-sda group` makes its options from the same fields.
@@ -39,7 +40,10 @@ class GroupOptions(DeviceOptions):
         dataset: Dataset of training and accuracy, as in training.
         activation: What turns the outputs into probabilities, where the model does not
             show it: `"softmax"`, `"sigmoid"` or `"none"`.
-        learning_rate: Highest rate of fine-tuning; a tenth of the recipe's if None.
+        learning_rate: Highest rate of fine-tuning; a tenth of the recipe's, or that of
+            the optimizer, if None.
+        optimizer, distill, distill_temperature: See `FineTuningOptions`. What trains
+            the whole network of a name is the recipe.
         recipe: Name of a training recipe.
         image_size, strategy, virtual_devices, deterministic: See `DeviceOptions`.
         data_dir, download, strict, max_train_examples, batch_size, seed, resume,
@@ -132,7 +136,8 @@ class GroupOptions(DeviceOptions):
     )
     learning_rate: float | None = option(
         None,
-        "Highest rate of fine-tuning. A tenth of the recipe's if not given.",
+        "Highest rate of fine-tuning. If not given, a tenth of the recipe's, or that "
+        "of the optimizer.",
         positive=True,
     )
     output: str = option("runs/group", "Folder of the results.")
@@ -155,6 +160,10 @@ class GroupOptions(DeviceOptions):
                 raise InvalidInputError(
                     f"`{name}` needs `dataset` (--dataset), the images to train on."
                 )
+        last = self.fine_tune_epochs if self.scheme == "global" else (
+            self.local_epochs if self.scheme == "local" else None
+        )  # fmt: skip
+        self.check_fine_tuning(0 if self.dataset is None or last == 0 else 1)
         if self.scheme == "global" and self.local_epochs is not None:
             raise InvalidInputError(
                 "`local_epochs` belongs to `scheme` local or local_global; this one is "

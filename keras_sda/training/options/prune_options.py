@@ -6,12 +6,13 @@ from typing import ClassVar
 from keras_sda.graph.model.find_head import ACTIVATIONS
 from keras_sda.pruning.criteria.criteria import criterion_names, find_criterion
 from keras_sda.training.options.checked_options import option
+from keras_sda.training.options.fine_tuning_options import FineTuningOptions
 from keras_sda.training.options.run_options import RunOptions
 from keras_sda.utils import InvalidInputError
 
 
 @dataclasses.dataclass(frozen=True)
-class PruneOptions(RunOptions):
+class PruneOptions(FineTuningOptions, RunOptions):
     """The options of `prune_classifier`, checked when they are made.
 
     Use it in Python; `keras-sda prune` makes its options from the same fields.
@@ -43,7 +44,9 @@ class PruneOptions(RunOptions):
         fine_tune_epochs: Epochs of training after every step; 0 for none.
         activation: What turns the outputs into probabilities, where the model does not
             show it: `"softmax"`, `"sigmoid"` or `"none"`.
-        learning_rate: Highest rate of fine-tuning; a tenth of the recipe's if None.
+        learning_rate: Highest rate of fine-tuning; a tenth of the recipe's, or that of
+            the optimizer, if None.
+        optimizer, distill, distill_temperature: See `FineTuningOptions`.
         batch_size: Images per step of fine-tuning; from the recipe if None.
         recipe: Recipe of fine-tuning; from the dataset if None.
         report_latency: Whether to measure the latency before and after.
@@ -125,7 +128,8 @@ class PruneOptions(RunOptions):
     )
     learning_rate: float | None = option(
         None,
-        "Highest rate of fine-tuning. A tenth of the recipe's if not given.",
+        "Highest rate of fine-tuning. If not given, a tenth of the recipe's, or that "
+        "of the optimizer.",
         positive=True,
     )
     report_latency: bool = option(False, "Measure the latency before and after.")
@@ -172,6 +176,7 @@ class PruneOptions(RunOptions):
                 f"blocks={self.blocks!r} needs data: name a `dataset` (--dataset), or "
                 "the blocks themselves."
             )
+        self.check_fine_tuning(self.fine_tune_epochs)
         if self.dataset is None and self.needs_data:
             raise InvalidInputError(
                 f"importance={self.importance!r} needs data: name a `dataset` "

@@ -2,13 +2,19 @@
 
 import dataclasses
 
+import keras
+
 from keras_sda.data.images.image_dataset import ImageDataset
 from keras_sda.search import SEARCH_RECIPES, SearchStage
 from keras_sda.training.options.search_run_options import SearchOptions
-from keras_sda.training.recipes.coupled_sgd import CoupledSGD
+from keras_sda.training.recipes.fine_tuning_optimizer import ADAMW_RATE, adamw
 from keras_sda.training.recipes.recipe import Recipe
 from keras_sda.training.recipes.recipes import RECIPES, default_recipe
-from keras_sda.training.recipes.stage_optimizer import resized_stage, stage_optimizer
+from keras_sda.training.recipes.stage_optimizer import (
+    StageSchedule,
+    resized_stage,
+    stage_optimizer,
+)
 
 _ARCHITECTURE = SearchStage(10, 0.01)
 
@@ -23,6 +29,7 @@ class SearchPlan:
         batch_size: Images per step.
         stages: The stages by name: `"weights"`, `"architecture"`, `"fine_tune"`.
         nesterov: Whether weights and fine-tuning use Nesterov's momentum.
+        fine_tuning: `"sgd"` or `"adamw"`, the optimizer of the last stage.
         threshold: Gates above it stay open.
         final_beta: Beta of the last epoch of the gates.
     """
@@ -32,13 +39,16 @@ class SearchPlan:
     batch_size: int
     stages: dict[str, SearchStage]
     nesterov: bool
+    fine_tuning: str
     threshold: float
     final_beta: float
 
-    def optimizer(self, stage: str, steps_per_epoch: int) -> CoupledSGD:
+    def optimizer(self, stage: str, steps_per_epoch: int) -> keras.optimizers.Optimizer:
         """The optimizer of a stage, by its name."""
         if stage == "architecture":
             return stage_optimizer(self.stages[stage], steps_per_epoch)
+        if stage == "fine_tune" and self.fine_tuning == "adamw":
+            return adamw(StageSchedule(self.stages[stage], steps_per_epoch))
         return stage_optimizer(
             self.stages[stage],
             steps_per_epoch,
@@ -94,11 +104,10 @@ def make_search_plan(
     if weight_epochs is None and is_trained:
         weight_epochs = 0
     lengths = weight_epochs, options.architecture_epochs, options.fine_tune_epochs
-    rates = (
-        options.learning_rate,
-        options.architecture_learning_rate,
-        options.learning_rate,
-    )
+    last = whole_rate = options.learning_rate
+    if options.optimizer == "adamw":
+        last, whole_rate = options.learning_rate or ADAMW_RATE, None
+    rates = whole_rate, options.architecture_learning_rate, last
     resized = [resized_stage(*x) for x in zip(stages, lengths, rates, strict=True)]
     return SearchPlan(
         recipe_name=name,
@@ -108,6 +117,7 @@ def make_search_plan(
             zip(("weights", "architecture", "fine_tune"), resized, strict=True)
         ),
         nesterov=nesterov,
+        fine_tuning=options.optimizer,
         threshold=options.threshold or threshold,
         final_beta=final_beta,
     )

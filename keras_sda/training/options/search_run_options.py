@@ -9,12 +9,13 @@ from keras_sda.graph.model.find_head import ACTIVATIONS
 from keras_sda.search import SEARCH_RECIPES
 from keras_sda.training.options.checked_options import option
 from keras_sda.training.options.device_options import DeviceOptions
+from keras_sda.training.options.fine_tuning_options import FineTuningOptions
 from keras_sda.training.recipes.recipes import RECIPES
 from keras_sda.utils import InvalidInputError
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchOptions(DeviceOptions):
+class SearchOptions(FineTuningOptions, DeviceOptions):
     """The options of `search_classifier`, checked when they are made.
 
     Use it in Python; `keras-sda search` makes its options from the same fields.
@@ -38,7 +39,8 @@ class SearchOptions(DeviceOptions):
         activation: What turns the outputs into probabilities, where the model does not
             show it: `"softmax"`, `"sigmoid"` or `"none"`.
         learning_rate: Highest rate of the weights and of fine-tuning; from the recipe
-            if None.
+            if None. With `optimizer="adamw"` that of fine-tuning alone.
+        optimizer, distill, distill_temperature: See `FineTuningOptions`.
         architecture_learning_rate: Rate of the gates; from the recipe if None.
         recipe: Name of a training recipe or of one in `SEARCH_RECIPES`.
         image_size, strategy, virtual_devices, deterministic: See `DeviceOptions`.
@@ -123,8 +125,8 @@ class SearchOptions(DeviceOptions):
     )
     learning_rate: float | None = option(
         None,
-        "Highest rate of the weights and of fine-tuning. Taken from the recipe if not "
-        "given.",
+        "Highest rate of the weights and of fine-tuning; with --optimizer adamw of the "
+        "latter. Taken from the recipe if not given.",
         positive=True,
     )
     architecture_learning_rate: float | None = option(
@@ -146,6 +148,9 @@ class SearchOptions(DeviceOptions):
             )
         super().__post_init__()
         check_dataset_name(self.dataset)
+        self.check_fine_tuning(1 if self.fine_tune_epochs is None else (
+            self.fine_tune_epochs
+        ))  # fmt: skip
         if (self.lambda_arch is None) == (self.target_macs is None):
             received = "neither" if self.lambda_arch is None else "both"
             raise InvalidInputError(
