@@ -10,7 +10,6 @@ import numpy as np
 from keras_sda.analysis import LatencyTable
 from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.graph import model_scope
-from keras_sda.objectives import Distillation
 from keras_sda.runs.run import Run
 from keras_sda.runs.train_stage import train_stage
 from keras_sda.search.gates.add_channel_gates import channel_gates
@@ -275,19 +274,14 @@ class ChannelSearch:
         return self.result
 
     def fine_tune(  # noqa: D417
-        self,
-        data: Any,
-        epochs: int,
-        optimizer: Any = None,
-        distill: Distillation | None = None,
-        **options,
+        self, data: Any, epochs: int, optimizer: Any = None, distill: Any = None, **options
     ) -> list[dict]:
         """Third stage: trains `result.model`, the derived network, in place.
 
         Args:
             data, epochs, optimizer, **options: See `train_weights`; so is what returns.
-            distill: A teacher for a part of the loss; `result.model` is then not
-                compiled. Defaults to `None`, the labels alone.
+            distill: An `objectives.Distillation`, for a part of the loss; `result.model`
+                is then not compiled. Defaults to `None`, the labels alone.
 
         Raises:
             InvalidInputError: See `train_weights`; or there is no derived network yet.
