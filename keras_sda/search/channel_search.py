@@ -10,6 +10,7 @@ import numpy as np
 from keras_sda.analysis import LatencyTable
 from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.graph import model_scope
+from keras_sda.objectives import Distillation
 from keras_sda.runs.run import Run
 from keras_sda.runs.train_stage import train_stage
 from keras_sda.search.gates.add_channel_gates import channel_gates
@@ -274,14 +275,15 @@ class ChannelSearch:
         return self.result
 
     def fine_tune(  # noqa: D417
-        self, data: Any, epochs: int, optimizer: Any = None, distill: Any = None, **options
-    ) -> list[dict]:
+        self, data: Any, epochs: int, optimizer: Any = None,
+        distill: Distillation | None = None, **options,
+    ) -> list[dict]:  # fmt: skip
         """Third stage: trains `result.model`, the derived network, in place.
 
         Args:
             data, epochs, optimizer, **options: See `train_weights`; so is what returns.
-            distill: An `objectives.Distillation`, for a part of the loss; `result.model`
-                is then not compiled. Defaults to `None`, the labels alone.
+            distill: A teacher for a part of the loss; `result.model` is then not
+                compiled. Defaults to `None`, the labels alone.
 
         Raises:
             InvalidInputError: See `train_weights`; or there is no derived network yet.
@@ -361,11 +363,10 @@ class ChannelSearch:
             raise InvalidInputError(
                 "There is nothing to draw yet. Call `learn_architecture(...)` first."
             )
+        masks = open_channels(self.gated)
+        after = {name: int(mask.sum()) for name, mask in masks.items()}
         if self.result is not None:
             after = {name: len(places) for name, places in self.result.kept.items()}
-        else:
-            masks = open_channels(self.gated)
-            after = {name: int(mask.sum()) for name, mask in masks.items()}
         widths = {gate.name: (gate.channels, after[gate.name]) for gate in self.gates}
         plot_search(self.log.rows, widths, path, self.gated.name)
 
@@ -395,5 +396,4 @@ class ChannelSearch:
         return SearchModel(*ends, chosen, penalty, price, name=name)
 
     def _scope(self):
-        """The strategy that the gated model was made under."""
-        return model_scope(self.gated)
+        return model_scope(self.gated)  # the strategy that it was made under
