@@ -25,7 +25,7 @@ BUDGETS = {
     "grouping": 380,
     "layers": 150,
     "notebooks": 35,
-    "objectives": 20,
+    "objectives": 15,
     "package": 140,
     "programs": 10,
     "pruning": 390,

@@ -61,8 +61,13 @@ class DistilledModel(keras.Model):
         self._distance, self._share = loss, weight
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training:
             return loss
@@ -72,7 +77,9 @@ class DistilledModel(keras.Model):
         labels = loss - sum(penalties) / num_replicas()
         return loss + self._share * (distance - labels)
 
-    def save(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs):
+    def save(
+        self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs
+    ) -> None:
         """Writes the student as it is, without this optimizer.
 
         Args:

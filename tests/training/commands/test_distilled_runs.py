@@ -89,17 +89,6 @@ def test_an_interrupted_training_ends_in_the_same_bits(digits, tmp_path, monkeyp
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_labels_alone_lead_elsewhere(digits, tmp_path):
-    distilled, _ = train(tmp_path / "a", digits)
-    keras.utils.set_random_seed(2)
-    plain = network(3, "softmax")
-    fine_tune_classifier(
-        plain, digits, 8, RECIPES["digits"], 2, tmp_path / "b", batch_size=32,
-        optimizer="adamw",
-    )  # fmt: skip
-    assert np.abs(plain.get_weights()[0] - distilled.get_weights()[0]).max() > 1e-4
-
-
 def test_logits_mean_what_the_task_says(digits, tmp_path):
     keras.utils.set_random_seed(1)
     teacher, student = network(8), network(3)
@@ -140,7 +129,10 @@ RUNS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name",
+    ["prune", *(pytest.param(x, marks=pytest.mark.large) for x in ("group", "search"))],
+)
 def test_the_whole_network_teaches(name, model_file, monkeypatch, tmp_path):
     run, options = RUNS[name]
     wrap, seen = Distillation.wrap, []
