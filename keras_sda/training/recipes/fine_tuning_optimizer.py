@@ -63,7 +63,7 @@ def fine_tuning_optimizer(
     ...     fine_tuning_optimizer,
     ... )
     >>> fine_tuning_optimizer("adamw", RECIPES["digits"], 1e-3, 10, 2).name
-    'adamw'
+    'adam_w'
     """
     schedule = make_schedule(recipe, rate, steps_per_epoch, epochs)
     if optimizer == "adamw":
