@@ -12,8 +12,8 @@ class Taylor(Criterion):
     """First-order change of the loss when the channel goes: |sum of weight x gradient|.
 
     Averaged over batches. A change of the loss can be compared between layers as it is.
-    Few samples make it a matter of chance: from 64 images, EfficientNet-Lite0 at 0.75
-    of its MACs, refitted, kept between 57.8 and 96.9 % by which they were.
+    Few samples make it a matter of chance: with 64 images, one network at one setting
+    kept between 57.8 and 96.9 % by which they were.
 
     Source: Molchanov et al., arXiv 1906.10771, equation 8, on whole filters.
     """
