@@ -193,7 +193,7 @@ def prune(
     schedule = StepTargets(first, targets, steps, options) if steps > 1 else None
     current, plans, frozen = model, [], ""
     refits: list[RefitRow] = []
-    batches = calibration_batches(calibration, first.model) if reconstruct else []
+    batches: list[Any] = []
     with Run.of(folder, "prune").opened() as run:
         if steps > 1 and planner is make_plan and not run.has_begun:
             # Before the first step has been trained. Planners of one's own may replay.
@@ -219,9 +219,15 @@ def prune(
                 **({"blocks": asked} if asked else {}),
             })  # fmt: skip
         stages = [run.stage(f"step{number}") for number in range(1, steps + 1)]
+        if reconstruct and not stages[-1].is_finished:
+            if run.folder is not None:
+                keras.utils.set_random_seed(seed % 2**31)  # for streams that draw
+            batches = calibration_batches(calibration, first.model, seed=seed)
         for number, stage in enumerate(stages, 1):
             if stage.is_finished:
                 plans.append(PruningPlan.load(stage.folder / _PLAN))
+                known = stage.fact("refits", list[RefitRow])
+                refits = known or []
                 # Only the last finished step is of use.
                 if number == steps or not stages[number].is_finished:
                     with model_scope(model):
@@ -243,6 +249,8 @@ def prune(
             plans.append(plan)
             if reconstruct:
                 refits = refit_kernels(graph, removed, current, batches, seed=seed)
+                if run.folder is not None:
+                    stage.note(refits=[dataclasses.asdict(row) for row in refits])
             if number == 1 and (frozen := frozen_note(first.model, current)):
                 # Before anybody trains it.
                 logging.warning("%s: %s.", first.model.name, frozen)

@@ -6,11 +6,12 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_sda.data.fit.array_structures import leaves
+from keras_sda.data.fit.array_structures import leaves, map_arrays
 from keras_sda.graph import GraphRunner, clone_edited
 from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
 from keras_sda.pruning.refit.calibration_batches import calibration_batches
 from keras_sda.pruning.refit.kept_values import KeptValues
+from keras_sda.utils import InvalidInputError
 
 
 def recalibrate(
@@ -24,7 +25,7 @@ def recalibrate(
 
     Use it after a cut that `reconstruct` cannot follow, after `derive`, `pack` or
     quantization. It costs accuracy where the images are not what the model was trained
-    on, in kind or in augmentation, so it looks: every fourth batch is left out of the
+    on, in kind or in augmentation, so it looks: every fourth sample is left out of the
     statistics, and the new ones are kept only if the loss on these falls.
 
     Every layer is measured on what it reads once those before it are done, over all
@@ -65,11 +66,11 @@ def recalibrate(
         loss = ModelLoss(model, loss, needed_by="`check`")
     new = clone_edited(model)
     batches = calibration_batches(data, new, max_samples, needs_targets=check)
-    held_out = batches[3::4] or batches[:1] if check else []
-    seen = [b for k, b in enumerate(batches) if k % 4 != 3] if check else batches
-    count = _measure(new, [b[0] for b in seen] if check else seen)
     if not check:
+        _measure(new, batches)
         return new
+    held_out, seen = _quarters(batches)
+    count = _measure(new, [inputs for inputs, *_ in seen])
     before, after = (_mean_loss(m, loss, held_out) for m in (clone_edited(model), new))
     if after < before:
         logging.info(
@@ -82,6 +83,22 @@ def recalibrate(
         model.name, before, after,
     )  # fmt: skip
     return clone_edited(model)
+
+
+def _quarters(batches):
+    """Every fourth sample, and the others."""
+    parts = [], []
+    for batch in batches:
+        left_out = np.arange(len(leaves(batch[0])[0])) % 4 == 3
+        for part, chosen in zip(parts, (left_out, ~left_out), strict=True):
+            if chosen.any():
+                part.append(map_arrays(lambda a, c=chosen: a[c], batch))
+    if not parts[0]:
+        raise InvalidInputError(
+            "`data` must hold batches of at least 4 samples, of which every fourth is "
+            "left out of the statistics; or set check=False."
+        )
+    return parts
 
 
 def _measure(model, batches):

@@ -31,12 +31,15 @@ def reconstruct(
 
     What can be fitted are convolutions and dense layers, with groups, strides and
     dilation, in nested models, and after `Flatten`. A layer that is called several
-    times is corrected for what it loses alone. Others stay as `shrink` leaves them.
+    times is corrected for what it loses alone. Others stay as `shrink` leaves them, and
+    so do kernels with a constraint. Of a plan with blocks, the model without these
+    blocks counts as the whole one. Masks of padding are not followed.
 
     Args:
         model: A functional or built sequential model. It is not changed.
         plan: A `PruningPlan` for it.
-        data: Images as in `model.fit`, with or without targets.
+        data: Images as in `model.fit`, with or without targets. Streams have to be
+            shuffled: their first samples are read.
         ridge: What a change of a kernel costs, relative to the mean power of what it
             reads. Defaults to `None`: for every kernel the power of ten from 1e-6 to 1
             that errs least on images that it was not fitted to.
@@ -48,7 +51,7 @@ def reconstruct(
         max_rows: At most so many positions of feature maps are looked at for a kernel.
             Defaults to `65536`.
         max_samples: At most so many samples of `data` are read. Defaults to `512`.
-        seed: Of the choice of positions. Defaults to `0`.
+        seed: Of the choice of samples and positions. Defaults to `0`.
 
     Returns:
         A functional `keras.Model` as from `shrink`, with fitted weights.
@@ -75,7 +78,7 @@ def reconstruct(
     """
     _check(ridge, max_rows, max_samples)
     graph, removed = plan.applied(model)
-    batches = calibration_batches(data, graph.model, max_samples)
+    batches = calibration_batches(data, graph.model, max_samples, seed=seed)
     small = remove_channels(graph, removed)
     refit_kernels(graph, removed, small, batches, ridge, sequential, max_rows, seed)
     return small

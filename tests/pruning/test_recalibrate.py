@@ -58,10 +58,9 @@ def test_good_statistics_are_kept_and_bad_ones_are_not():
         atol=0.1,
     )
     assert float(spoiled.get_layer("bn2").moving_mean[0]) == 3.0
-    # Statistics of other images than those that are held out.
-    mixed = np.concatenate([images(96, shift=9.0), x])
-    wanted = np.concatenate([np.zeros(96, int), labels])
-    kept = recalibrate(model, (mixed, wanted))
+    # Other images, of which the model as it is says what the labels say.
+    other = images(96, shift=9.0)
+    kept = recalibrate(model, (other, np.argmax(model(other), -1)))
     np.testing.assert_array_equal(
         kept.get_layer("bn1").moving_mean, model.get_layer("bn1").moving_mean
     )
@@ -73,6 +72,8 @@ def test_good_statistics_are_kept_and_bad_ones_are_not():
         (images(8), {}, "must hold targets"),
         ((images(8), np.zeros((8, 7))), {"loss": "mse"}, "targets of shape"),
         (images(1), {"check": False}, "at least 2 samples"),
+        ((images(3), np.zeros(3, int)), {}, "at least 4 samples"),
+        (np.full((4, 6, 6, 3), np.nan), {"check": False}, "not finite"),
     ],
 )
 def test_bad_input_is_one_clear_line(data, kwargs, message):

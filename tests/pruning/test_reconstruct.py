@@ -308,3 +308,62 @@ def test_a_pruning_that_was_killed_ends_in_the_same_model(tmp_path):
 
 def _keep(small):
     return small
+
+
+def test_streams_of_single_samples_are_fitted_alike():
+    import tensorflow as tf
+
+    model = chain(layers.Conv2D(4, 1))
+    plan = half_plan(model)
+    images = np.random.default_rng(1).normal(size=(16, 8, 8, 3)).astype("float32")
+    dataset = tf.data.Dataset.from_tensor_slices((images,)).batch(1)
+    expected = reconstruct(model, plan, images)
+    for one, other in zip(
+        expected.weights, reconstruct(model, plan, dataset).weights, strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    cut = shrink(model, plan)
+    assert np.abs(cut.weights[-2] - expected.weights[-2]).max() > 1e-3
+
+
+def test_a_normalization_along_another_axis_takes_up_nothing():
+    x = keras.Input((6, 6, 3))
+    y = layers.Conv2D(8, 3, padding="same", name="writer")(x)
+    y = layers.Conv2D(6, 1, use_bias=False, name="reader")(y)
+    model = keras.Model(x, layers.BatchNormalization(axis=1, name="rows")(y))
+    randomize(model)
+    images = np.random.default_rng(1).normal(size=(16, 6, 6, 3)).astype("float32")
+    small = reconstruct(model, half_plan(model), images)
+    for one, other in zip(
+        model.get_layer("rows").weights, small.get_layer("rows").weights, strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_constraint_on_a_kernel_still_holds():
+    layer = layers.Conv2D(4, 1, kernel_constraint="non_neg", name="reader")
+    model = chain(layer)
+    model.get_layer("reader").kernel.assign(np.abs(model.get_layer("reader").kernel))
+    images = np.random.default_rng(1).normal(size=(16, 8, 8, 3)).astype("float32")
+    result = prune(model, macs=0.6, data=images, reconstruct=True)
+    assert np.min(result.model.get_layer("reader").kernel) >= 0
+    rows = {row.name: row for row in result.report.layers}
+    assert "constraint" in rows["reader"].stays_cut
+
+
+def test_samples_of_arrays_are_drawn_from_all_of_them():
+    model = chain(layers.Conv2D(4, 1))
+    images = np.zeros((100, 8, 8, 3), "float32") + np.arange(100)[:, None, None, None]
+    batches = calibration_batches(images, model, 40)
+    seen = np.concatenate([batch[:, 0, 0, 0] for batch in batches])
+    assert len(np.unique(seen)) == 40 and seen.max() > 80 and seen.min() < 20
+    assert [len(batch) for batch in batches] == [32, 8]
+
+
+def test_the_report_of_a_finished_run_still_says_what_was_fitted(tmp_path):
+    model = chain(layers.Conv2D(6, 3, padding="same"), layers.Conv2D(2, 1))
+    images = np.random.default_rng(1).normal(size=(16, 8, 8, 3)).astype("float32")
+    settings = {"macs": 0.6, "data": images, "reconstruct": True, "folder": tmp_path}
+    one, two = (prune(model, **settings).report for _ in range(2))
+    assert one == two
+    assert any(row.error_cut is not None for row in two.layers)

@@ -14,8 +14,8 @@ from keras_sda.graph.model.as_functional import (
     distributed_model,
     graph_of,
 )
-from keras_sda.graph.model.keras_internals import full_name, input_structure
-from keras_sda.graph.model.model_graph import ModelGraph
+from keras_sda.graph.model.keras_internals import full_name
+from keras_sda.graph.model.model_graph import ModelGraph, takes_inputs
 from keras_sda.graph.model.unwrapped import unwrapped
 from keras_sda.graph.rules.channel_call import READS, ChannelCall
 from keras_sda.graph.rules.channel_rules import find_rule, is_stock
@@ -135,7 +135,7 @@ class ChannelGraph:
         layer = node.layer
         name = prefix + layer.name
         nested = graph_of(layer)
-        if nested is not None and _takes(nested, node):
+        if nested is not None and takes_inputs(nested, node):
             self._couple_calls(layer, inputs)
             return self._read(ModelGraph(nested), inputs, f"{name}/")
         inner = distributed_model(layer)
@@ -335,16 +335,6 @@ def _listed(inside, limit=6):
     if len(inside) > limit:
         named.append(f"and more in {len(inside) - limit} further layers")
     return ", ".join(named)
-
-
-def _takes(nested, node) -> bool:
-    """Whether the tensors of a call are the inputs of a nested model, in order."""
-    given, struct = node.args[:1], input_structure(nested)
-    if given and isinstance(given[0], dict):
-        if not (isinstance(struct, dict) and set(struct) == set(given[0])):
-            return False
-    ranks = [len(tensor.shape) for tensor in nested.inputs]
-    return ranks == [len(tensor.shape) for tensor in node.input_tensors]
 
 
 def _check_outputs(call, outputs):

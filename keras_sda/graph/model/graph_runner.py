@@ -8,7 +8,8 @@ from typing import Any
 import keras
 
 from keras_sda.graph.model.as_functional import graph_of
-from keras_sda.graph.model.model_graph import GraphNode, ModelGraph
+from keras_sda.graph.model.keras_internals import at_inference, standardized_inputs
+from keras_sda.graph.model.model_graph import GraphNode, ModelGraph, takes_inputs
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,6 +68,7 @@ class GraphRunner:
         self.calls: list[RunnerCall] = []
         self._shapes: list[tuple] = []
         graph = ModelGraph(model)
+        self._graph = graph.model
         self.inputs = [self._new(tensor) for tensor in graph.model.inputs]
         self.outputs = self._read(graph, self.inputs, "")
         self._maker = {n: call.index for call in self.calls for n in call.outputs}
@@ -87,7 +89,7 @@ class GraphRunner:
             nested = graph_of(node.layer)
             if node.is_input:
                 made = [inputs[places[id(tensor)]] for tensor in node.output_tensors]
-            elif nested is not None and len(nested.inputs) == len(read):
+            elif nested is not None and _enters(nested, node):
                 name = f"{prefix}{node.name}/"
                 made = self._read(ModelGraph(nested), read, name)
             else:
@@ -105,9 +107,10 @@ class GraphRunner:
         """The values of the inputs, for `run`.
 
         Args:
-            inputs: One tensor for every input of the model, in its structure.
+            inputs: What the model is called with.
         """
-        return dict(zip(self.inputs, keras.tree.flatten(inputs), strict=True))
+        values = standardized_inputs(self._graph, inputs)
+        return dict(zip(self.inputs, values, strict=True))
 
     def readers(self, number: int) -> list[RunnerCall]:
         """The calls that read a tensor, once per reading."""
@@ -171,6 +174,14 @@ class GraphRunner:
         return {number: found[number] for number in wanted}
 
 
+def _enters(nested, node):
+    """Whether a nested model gets its inputs as they are, without a cast."""
+    return takes_inputs(nested, node) and all(
+        inner.dtype == outer.dtype
+        for inner, outer in zip(nested.inputs, node.input_tensors, strict=True)
+    )
+
+
 def _carry_out(call, found):
     given = {
         id(tensor): found[number]
@@ -182,4 +193,5 @@ def _carry_out(call, found):
 
     args = keras.tree.map_structure(value, call.node.args)
     kwargs = keras.tree.map_structure(value, call.node.kwargs)
+    kwargs = at_inference(call.layer, kwargs)
     return keras.tree.flatten(call.layer(*args, **kwargs))

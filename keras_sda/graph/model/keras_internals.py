@@ -97,6 +97,36 @@ def input_structure(graph: keras.Function) -> Any:
     return graph._inputs_struct
 
 
+def standardized_inputs(graph: keras.Function, inputs: Any) -> list[Any]:
+    """The inputs of a graph as it computes with them, in the order of `graph.inputs`.
+
+    Keras casts them, finds those of a dict by their names, and adds or drops a last
+    axis of one where the images lack it.
+
+    Args:
+        graph: A functional model.
+        inputs: What it is called with.
+    """
+    if hasattr(graph, "_standardize_inputs"):
+        return list(graph._standardize_inputs(inputs))
+    return [
+        keras.ops.convert_to_tensor(value, tensor.dtype)
+        for value, tensor in zip(keras.tree.flatten(inputs), graph.inputs, strict=True)
+    ]
+
+
+def at_inference(operation: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The keywords of a call as `model(..., training=False)` makes it.
+
+    Args:
+        operation: A layer or operation.
+        kwargs: Those of its node; what they say of `training` does not count.
+    """
+    if "training" in getattr(operation, "_call_context_args", ()):
+        return {**kwargs, "training": False}
+    return kwargs
+
+
 def output_structure(graph: keras.Function) -> Any:
     """The symbolic outputs of a graph in the structure that it returns.
 

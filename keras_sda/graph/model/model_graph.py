@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_sda.graph.model.as_functional import as_functional
-from keras_sda.graph.model.keras_internals import nodes_in_order
+from keras_sda.graph.model.keras_internals import input_structure, nodes_in_order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,3 +132,18 @@ class ModelGraph:
     def depends_on(self, index: int, other: int) -> bool:
         """Whether the node `index` is the node `other` or is made from its output."""
         return bool(self._ancestors[index] >> other & 1)
+
+
+def takes_inputs(nested: keras.Function, node: GraphNode) -> bool:
+    """Whether the tensors of a call are the inputs of a nested model, in order.
+
+    Args:
+        nested: The graph that the call runs.
+        node: The call.
+    """
+    given, struct = node.args[:1], input_structure(nested)
+    if given and isinstance(given[0], dict):
+        if not (isinstance(struct, dict) and set(struct) == set(given[0])):
+            return False
+    ranks = [len(tensor.shape) for tensor in nested.inputs]
+    return ranks == [len(tensor.shape) for tensor in node.input_tensors]

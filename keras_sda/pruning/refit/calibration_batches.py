@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_sda.data.fit.array_structures import leaves, map_arrays
 from keras_sda.data.fit.fit_data import FitData
@@ -12,9 +13,13 @@ _BATCH_SIZE = 32
 
 
 def calibration_batches(
-    data: Any, model: keras.Model, max_samples: int = 512, needs_targets: bool = False
+    data: Any,
+    model: keras.Model,
+    max_samples: int = 512,
+    needs_targets: bool = False,
+    seed: int = 0,
 ) -> list[Any]:
-    """The first samples, in batches.
+    """Some samples, in batches: of arrays drawn at random, of streams the first.
 
     Args:
         data: See `reconstruct`.
@@ -22,15 +27,27 @@ def calibration_batches(
         max_samples: See `reconstruct`. Defaults to `512`.
         needs_targets: Whether batches are `(inputs, targets, sample_weight)`, and
             inputs alone an error. Defaults to `False`: they are inputs.
+        seed: Of what is drawn. Defaults to `0`.
 
     Raises:
-        InvalidInputError: There are none, or they do not fit the model.
+        InvalidInputError: There are none, they do not fit the model, or inputs are not
+            finite.
     """
     batches, count = [], 0
     reader = FitData(data, model, needs_targets=needs_targets)
-    for batch in reader.batches(_BATCH_SIZE):
+    arrays = reader.arrays
+    if arrays is not None and len(leaves(arrays)[0]) > max_samples:
+        # Files are often sorted by class.
+        drawn = np.random.default_rng(seed).permutation(len(leaves(arrays)[0]))
+        drawn = np.sort(drawn[:max_samples])
+        parts = np.split(drawn, range(_BATCH_SIZE, max_samples, _BATCH_SIZE))
+        stream = (map_arrays(lambda a, p=part: a[p], arrays) for part in parts)
+    else:
+        stream = reader.batches(_BATCH_SIZE)
+    for batch in stream:
+        _check_finite(batch[0])
         inputs = batch if needs_targets else batch[0]
-        size = min(len(leaves(inputs)[0]), max_samples - count)
+        size = min(len(leaves(batch[0])[0]), max_samples - count)
         for start in range(0, size, _BATCH_SIZE):
             part = slice(start, min(start + _BATCH_SIZE, size))
             batches.append(map_arrays(lambda a, p=part: a[p], inputs))
@@ -43,3 +60,12 @@ def calibration_batches(
             f"{count}."
         )
     return batches
+
+
+def _check_finite(inputs):
+    for array in map(np.asarray, leaves(inputs)):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InvalidInputError(
+                "`data` hold inputs that are not finite. Give images as the model was "
+                "trained on, without NaN."
+            )

@@ -17,7 +17,7 @@ _KINDS = (
     GroupedConv2D,
 )
 # Their normal equations are solved as a whole: (taps * channels)^2 numbers.
-MOST_FEATURES = 8192
+MOST_FEATURES = 4608
 
 
 @dataclasses.dataclass(eq=False)
@@ -108,6 +108,8 @@ def _why_not(layer, calls, small_calls):
     for one in (layer, small_calls[0].layer):
         if type(one) not in _KINDS:
             return f"nobody knows how to fit a {type(one).__name__}"
+    if layer.kernel_constraint is not None:
+        return "its kernel has a constraint, which a fit does not keep"
     features = np.prod(layer.kernel.shape[:-1])
     if features > MOST_FEATURES:
         return f"its kernel has {features:,} inputs, more than {MOST_FEATURES:,}"
@@ -145,7 +147,7 @@ def _find_shift(calls, runner):
     """A bias, or the moving mean of the normalization that alone reads the layer."""
     layer = calls[0].layer
     if layer.use_bias:
-        return layer.bias, 1
+        return None if layer.bias_constraint is not None else (layer.bias, 1)
     if len(calls) > 1 or not _is_linear(layer):
         return None
     readers = runner.readers(calls[0].outputs[0])
@@ -156,7 +158,9 @@ def _find_shift(calls, runner):
         return None
     if sum(call.layer is normal for call in runner.calls) > 1:
         return None
-    if tuple(normal.moving_mean.shape) != (layer.kernel.shape[-1],):
+    rank = len(calls[0].node.output_tensors[0].shape)
+    is_first = getattr(layer, "data_format", None) == "channels_first"
+    if normal.axis % rank != (1 if is_first else rank - 1):
         return None
     return normal.moving_mean, -1
 

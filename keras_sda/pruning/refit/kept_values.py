@@ -62,8 +62,13 @@ class KeptValues:
         best = min(sizes, key=lambda place: (sizes[place], -place), default=None)
         if best is None or 4 * sizes[best] * self.num_samples > _MOST:
             return
-        wanted = self._runner.frontier(best)
-        for batch, values in enumerate(self._values):
+        wanted, kept, size = self._runner.frontier(best), [], 0
+        for values in self._values:
             found = self._runner.run(values, wanted)
-            self._values[batch] = map_arrays(keras.ops.convert_to_numpy, found)
+            kept.append(map_arrays(keras.ops.convert_to_numpy, found))
+            # Where the model leaves the size of images open, this alone tells.
+            size += sum(array.nbytes for array in kept[-1].values())
+            if size > _MOST:
+                return
+        self._values = kept
         self._position = best

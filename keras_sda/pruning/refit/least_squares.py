@@ -63,6 +63,12 @@ class Moments:
             self.gram + other.gram, self.cross + other.cross, self.power + other.power
         )
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all sums are finite."""
+        sums = (self.gram, self.cross, self.power)
+        return all(np.isfinite(array).all() for array in sums)
+
     def error(self, weights: np.ndarray) -> float:
         """The sum of squared errors of a fit.
 

@@ -19,9 +19,9 @@ from keras_sda.pruning.refit.least_squares import (
     correction,
     fit,
 )
-from keras_sda.utils import InvalidInputError
 
 _ROWS_PER_FEATURE = 4
+_NOT_FINITE = "values that it reads are not finite"
 _LEAST_ROWS = 16384
 
 
@@ -75,10 +75,13 @@ def refit_kernels(
     whole, pruned = GraphRunner(graph.model), GraphRunner(small)
     kernels, reasons = find_kernels(graph, removed, whole, pruned)
     at_once = [k for k in kernels if not sequential or len(k.whole_calls) > 1]
-    rows = _correct(whole, [k for k in at_once if k.loses], batches, ridge, max_rows)
+    generator = np.random.default_rng(seed)
+    rows = _correct(
+        whole, [k for k in at_once if k.loses], batches, ridge, max_rows, generator
+    )
     if sequential:
         rest = [kernel for kernel in kernels if len(kernel.whole_calls) == 1]
-        sweep = _Sweep(whole, pruned, batches, ridge, max_rows, seed)
+        sweep = _Sweep(whole, pruned, batches, ridge, max_rows, generator)
         rows += sweep.fit_all(rest)
     rows += [RefitRow(name, reason=reason) for name, reason in reasons.items()]
     _note(graph.model.name, rows)
@@ -89,12 +92,14 @@ def _note(name, rows):
     left = [f"{row.layer} ({row.reason})" for row in rows if row.reason]
     fitted = [row for row in rows if not row.reason]
     logging.info("%s: refitted %d kernels.", name, len(fitted))
+    if left and not fitted:
+        logging.warning("%s: no kernel could be refitted.", name)
     if left:
         more = f" and {len(left) - 8} more" if len(left) > 8 else ""
         logging.info("%s: as they were cut stay %s%s.", name, ", ".join(left[:8]), more)
 
 
-def _correct(whole, kernels, batches, ridge, max_rows):
+def _correct(whole, kernels, batches, ridge, max_rows, generator):
     """Removed channels are predicted from the kept ones, all as the whole has them."""
     if not kernels:
         return []
@@ -106,16 +111,20 @@ def _correct(whole, kernels, batches, ridge, max_rows):
         for kernel in kernels:
             for call in kernel.whole_calls:
                 value = _channels_last(kernel.whole, found[call.inputs[0]])
-                step = -(-len(value) // max_rows)
-                sums[kernel.name] += _gram(value[::step], kernel.groups)
+                most = -(-max_rows // (len(batches) * len(kernel.whole_calls)))
+                if len(value) > most:
+                    value = value[generator.choice(len(value), most, replace=False)]
+                sums[kernel.name] += _gram(value, kernel.groups)
     rows = []
     for kernel in kernels:
+        if not np.isfinite(sums[kernel.name]).all():
+            rows.append(RefitRow(kernel.name, reason=_NOT_FINITE))
+            continue
         old = keras.ops.convert_to_numpy(kernel.whole.kernel).astype("float64")
         filters = np.split(old, kernel.groups, -1)
         made = np.split(kernel.made, kernel.groups)
         parts = []
         for moments, mine, stays in zip(sums[kernel.name], filters, made, strict=True):
-            _check_finite(kernel.name, moments)
             change = correction(moments, kernel.kept, ridge)
             parts.append(np.einsum("kc,...cf->...kf", change, mine[..., stays]))
         kernel.small.kernel.assign(np.concatenate(parts, -1))
@@ -138,13 +147,13 @@ def _channels_last(layer, value):
 class _Sweep:
     """Fits kernels to what they read in the small model as it is by then."""
 
-    def __init__(self, whole, small, batches, ridge, max_rows, seed):
+    def __init__(self, whole, small, batches, ridge, max_rows, generator):
         self._whole = KeptValues(whole, batches)
         self._small = KeptValues(small, batches)
         self._num_batches = len(batches)
         self._num_samples = self._whole.num_samples
         self._ridge, self._max_rows = ridge, max_rows
-        self._generator = np.random.default_rng(seed)
+        self._generator = generator
 
     def fit_all(self, kernels):
         rows, told = [], time.monotonic()
@@ -168,12 +177,13 @@ class _Sweep:
             return None
         shift = kernel.shift
         has_shift = shift is not None
+        if not all(half.is_finite for pair in halves for half in pair):
+            return RefitRow(kernel.name, reason=_NOT_FINITE)
         starts = self._starts(kernel, has_shift)
         powers = sum(half.power for pair in halves for half in pair)
         before = after = 0.0
         fitted, ridges = [], []
         for pair, start in zip(halves, starts, strict=True):
-            _check_finite(kernel.name, pair[0].gram, pair[1].gram)
             both = pair[0] + pair[1]
             ridge = self._ridge
             if ridge is None:
@@ -212,7 +222,7 @@ class _Sweep:
             )
         ]
         features = taps * int(kernel.kept.sum())
-        total = None
+        total, first = None, 0  # and the number of the first sample of a batch
         read, small_read = kernel.whole_calls[0].inputs[0], kernel.small_calls[0]
         for batch in range(self._num_batches):
             x = self._whole.value(batch, read)
@@ -229,23 +239,24 @@ class _Sweep:
                 strict=True,
             )
             new = [
-                self._pair(mine, a @ w, len(x), kernel.shift is not None)
+                self._pair(mine, a @ w, len(x), kernel.shift is not None, first)
                 for a, mine, w in parts
             ]
+            first += len(x)
             total = new if total is None else [
                 tuple(a + b for a, b in zip(old_pair, pair, strict=True))
                 for old_pair, pair in zip(total, new, strict=True)
             ]  # fmt: skip
         return total
 
-    def _pair(self, features, targets, num_samples, has_shift):
-        """Moments of the even and of the odd samples."""
+    def _pair(self, features, targets, num_samples, has_shift, first):
+        """Moments of the even and of the odd samples, counted over all batches."""
         if has_shift:
             features = np.pad(features, [(0, 0), (0, 1)], constant_values=1.0)
         features = features.reshape(num_samples, -1, features.shape[-1])
         targets = targets.reshape(num_samples, -1, targets.shape[-1])
         pair = []
-        for start in (0, 1):
+        for start in (first % 2, 1 - first % 2):
             x = features[start::2].reshape(-1, features.shape[-1])
             y = targets[start::2].reshape(-1, targets.shape[-1])
             pair.append(
@@ -286,11 +297,3 @@ def _split(rows, taps, groups):
 def _is_same(one, other):
     one, other = map(keras.ops.convert_to_numpy, (one, other))
     return one.shape == other.shape and np.array_equal(one, other)
-
-
-def _check_finite(name, *arrays):
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise InvalidInputError(
-            f"`data` lead to values that are not finite in what layer {name!r} reads. "
-            "Give images as the model was trained on, without NaN."
-        )

@@ -82,3 +82,43 @@ def test_unknown_values_are_an_error():
     runner = GraphRunner(network())
     with pytest.raises(KeyError):
         runner.run({}, runner.outputs)
+
+
+def ran(model, inputs):
+    runner = GraphRunner(model)
+    found = runner.run(runner.given(inputs), runner.outputs)
+    return [found[number] for number in runner.outputs]
+
+
+def test_inputs_are_taken_as_the_model_takes_them():
+    """Whole numbers, a missing last axis, dictionaries in any order."""
+    x = keras.Input((4, 4, 1))
+    model = keras.Model(x, layers.Conv2D(2, 3)(x - 128.0))
+    images = np.arange(32, dtype="uint8").reshape(2, 4, 4)
+    for given in (images[..., None], images):
+        np.testing.assert_allclose(ran(model, given)[0], model(given), atol=1e-5)
+    right, left = keras.Input((3,), name="right"), keras.Input((3,), name="left")
+    model = keras.Model([right, left], right - 2.0 * left)
+    given = {"left": np.ones((2, 3)), "right": np.zeros((2, 3))}
+    np.testing.assert_allclose(ran(model, given)[0], -2.0)
+
+
+def test_nested_models_cast_what_they_get():
+    inner = keras.Input((4, 4, 3))
+    nested = keras.Model(inner, layers.Conv2D(2, 3)(inner), name="backbone")
+    x = keras.Input((4, 4, 3), dtype="uint8")
+    model = keras.Model(x, nested(x))
+    images = np.arange(96, dtype="uint8").reshape(2, 4, 4, 3)
+    np.testing.assert_allclose(ran(model, images)[0], model(images), atol=1e-4)
+
+
+def test_nothing_runs_as_in_training():
+    x = keras.Input((4,))
+    y = layers.BatchNormalization(name="bn")(x, training=True)
+    model = keras.Model(x, layers.Dropout(0.5)(y, training=True))
+    before = [np.array(v) for v in model.weights]
+    data = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    found = ran(model, data)[0]
+    np.testing.assert_allclose(found, model.predict(data, verbose=0), atol=1e-6)
+    for one, other in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
