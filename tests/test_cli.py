@@ -268,9 +268,9 @@ def test_prune_replays_a_plan(capsys, model_file, tmp_path):
     for x, y in zip(a.weights, b.weights, strict=True):
         np.testing.assert_array_equal(x, y)
     assert not (tmp_path / "a" / "history.csv").exists()
-    rows = json.loads((tmp_path / "c" / "report.json").read_text())["layers"]
-    fitted = [row for row in rows if row["error_refitted"] is not None]
-    assert fitted and all(x["error_refitted"] <= x["error_cut"] for x in fitted)
+    rows = json.loads((tmp_path / "c" / "report.json").read_text())["refits"]
+    fitted = [row for row in rows if row["error_after"] is not None]
+    assert fitted and all(x["error_after"] <= x["error_before"] for x in fitted)
     told = capsys.readouterr().out
     assert "% cut, " in told and "% reconstructed, " in told
     metrics = json.loads((tmp_path / "c" / "metrics.json").read_text())

@@ -24,7 +24,7 @@ FLOORS = {
     "data": 3,
     "analysis": 4,
     "depth": 4,
-    "objectives": 4,
+    "objectives": 5,
     "runs": 4,
     "tasks": 4,
     "pruning": 5,

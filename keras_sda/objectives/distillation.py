@@ -5,9 +5,10 @@ from typing import Any
 
 import keras
 
-from keras_sda.graph import Head, as_functional, find_head
+from keras_sda.graph import Head, as_functional
 from keras_sda.objectives.distillation_loss import DistillationLoss
 from keras_sda.objectives.distilled_model import DistilledModel
+from keras_sda.tasks import Classification
 from keras_sda.utils import InvalidInputError, model_digest
 from keras_sda.utils.check_arguments import check_arguments
 
@@ -79,7 +80,7 @@ class Distillation:
                 variable with the student, or what outputs mean cannot be known.
         """
         self._check(student)
-        mine = self.head or find_head(student)
+        mine = self.head or Classification.of(student, exclusive=None).head
         theirs = self._teacher_head()
         if theirs.kind != mine.kind:
             raise InvalidInputError(
@@ -105,7 +106,7 @@ class Distillation:
 
     def _teacher_head(self):
         try:
-            return find_head(self.teacher)
+            return Classification.of(self.teacher, exclusive=None).head
         except InvalidInputError:
             if self.head is None:
                 raise

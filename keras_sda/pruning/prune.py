@@ -29,7 +29,8 @@ from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.pruning_report import PruningReport
 from keras_sda.pruning.refit.calibration_batches import calibration_batches
-from keras_sda.pruning.refit.refit_kernels import RefitRow, refit_kernels
+from keras_sda.pruning.refit.refit_kernels import refit_kernels
+from keras_sda.pruning.refit.refit_row import RefitRow
 from keras_sda.runs.run import Run
 from keras_sda.utils import InvalidInputError, model_digest
 

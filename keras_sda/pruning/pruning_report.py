@@ -12,6 +12,7 @@ from keras_sda.analysis import compare_latency, profile
 from keras_sda.analysis.latency.layer_timer import LayerTimer
 from keras_sda.graph import frozen_note, swapped_bias_note
 from keras_sda.pruning.draw_channels import draw_channels
+from keras_sda.pruning.refit.refit_row import RefitRow
 from keras_sda.runs.report import Report, change, merged_names
 from keras_sda.utils.draw_in_run import draw_in_run
 
@@ -30,10 +31,6 @@ class LayerChange:
             batch; None where it was not measured.
         untouchable: How many of its channels could not be removed.
         reason: Why not.
-        error_cut: Where kernels were fitted anew, the squared error of its outputs
-            before the fit, as a share of their power; else None.
-        error_refitted: The same after it.
-        stays_cut: Why its kernel, which reads removed channels, was not fitted.
     """
 
     name: str
@@ -48,9 +45,6 @@ class LayerChange:
     ms_after: float | None = None
     untouchable: int = 0
     reason: str = ""
-    error_cut: float | None = None
-    error_refitted: float | None = None
-    stays_cut: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +69,8 @@ class PruningReport(Report):
             counts, because no rule knows them.
         table_latency: None, or what the latency table of another device says:
             `ms_before`, `ms_after`, `ratio`, and its `unit`.
+        refits: A `RefitRow` for every kernel that was fitted anew, or that reads
+            removed channels and stays as it was cut; of the last step.
 
     Example:
 
@@ -92,6 +88,7 @@ class PruningReport(Report):
     layers: tuple[LayerChange, ...]
     uncounted: tuple[str, ...] = ()
     table_latency: dict[str, Any] | None = None
+    refits: tuple[RefitRow, ...] = ()
 
     format_name: ClassVar[str] = "keras_sda pruning report, version 1"
     maker: ClassVar[str] = "`keras-sda prune` or `PruningReport.save`"
@@ -109,7 +106,7 @@ class PruningReport(Report):
         input_shape: Any = None,
         warnings: Sequence[str] = (),
         table_latency: dict[str, Any] | None = None,
-        refits: Sequence[Any] = (),
+        refits: Sequence[RefitRow] = (),
     ) -> "PruningReport":
         """Compares two models by the names of their layers.
 
@@ -127,9 +124,7 @@ class PruningReport(Report):
             input_shape: Shape of one image, where the models leave it open.
             warnings: What else the user should know. Defaults to none.
             table_latency: See the class. Defaults to `None`.
-            refits: What became of kernels that were fitted anew: objects with `layer`,
-                `error_before`, `error_after` and `reason`, such as `RefitRow`.
-                Defaults to none.
+            refits: See the class. Defaults to none.
 
         Raises:
             InvalidInputError: A model has no readable graph.
@@ -147,7 +142,6 @@ class PruningReport(Report):
                 num_runs=num_runs,
                 input_shape=input_shape,
             ).change()
-        fitted = {row.layer: row for row in refits}
         reasons: dict[str, list] = {}
         for entry in untouchable:
             reasons.setdefault(entry.layer, []).append(entry)
@@ -167,7 +161,6 @@ class PruningReport(Report):
             if not counts and name not in reasons:
                 continue
             found = reasons.get(name, ())
-            refit: Any = fitted.get(name)
             rows.append(
                 LayerChange(
                     name=name,
@@ -187,9 +180,6 @@ class PruningReport(Report):
                         else f"{entry.reason} ({entry.because_of})"
                         for entry in found
                     ),
-                    error_cut=refit and refit.error_before,
-                    error_refitted=refit and refit.error_after,
-                    stays_cut=refit.reason if refit else "",
                 )
             )
         return cls(
@@ -213,6 +203,7 @@ class PruningReport(Report):
             ),
             uncounted=tuple(dict.fromkeys([*whole.unknown, *small.unknown])),
             table_latency=table_latency,
+            refits=tuple(refits),
         )
 
     @property
@@ -270,12 +261,11 @@ class PruningReport(Report):
             ]
             rows.append(cells + [change(row.ms_before, row.ms_after)] * timed)
         tables = [("Layers", header, rows)]
-        refitted = [r for r in self.layers if r.error_cut is not None or r.stays_cut]
-        if refitted:
+        if self.refits:
             found = [
-                [row.name, _percent(row.error_cut), _percent(row.error_refitted),
-                 row.stays_cut]
-                for row in refitted
+                [row.layer, _percent(row.error_before), _percent(row.error_after),
+                 row.reason]
+                for row in self.refits
             ]  # fmt: skip
             header = ["Layer", "Error cut", "Error refitted", "Why not"]
             tables.append(("Refitted kernels", header, found))
@@ -300,12 +290,10 @@ class PruningReport(Report):
         super().save(folder, name)
 
     def _refit_lines(self):
-        fitted = [row for row in self.layers if row.error_refitted is not None]
-        left = [row.name for row in self.layers if row.stays_cut]
+        left = [row.layer for row in self.refits if row.reason]
         lines = []
-        if fitted:
-            count = sum(not row.stays_cut for row in fitted)
-            lines.append(f"kernels fitted anew: {count}")
+        if self.refits:
+            lines.append(f"kernels fitted anew: {len(self.refits) - len(left)}")
         if left:
             more = f" and {len(left) - 6} more" if len(left) > 6 else ""
             lines.append(f"kernels that stay as cut: {', '.join(left[:6])}{more}")

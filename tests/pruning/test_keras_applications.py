@@ -81,10 +81,10 @@ def check_reconstructs(model, tmp_path):
             layer.momentum = 0.0
     model(images, training=True)
     result = prune(model, macs=0.5, importance="l2", data=images, reconstruct=True)
-    rows = [row for row in result.report.layers if row.error_refitted is not None]
+    rows = [row for row in result.report.refits if row.error_after is not None]
     assert rows
     for row in rows:
-        assert row.error_refitted <= row.error_cut * (1 + 1e-5) + 1e-9, row.name
+        assert row.error_after <= row.error_before * (1 + 1e-5) + 1e-9, row.layer
     expected = model.predict(images, verbose=0)
     cut = shrink(model, result.plan).predict(images, verbose=0)
     small = result.model.predict(images, verbose=0)

@@ -247,8 +247,8 @@ def test_prune_reconstructs_in_every_step_and_reports():
     for a, b in zip(one.model.weights, again.weights, strict=True):
         np.testing.assert_array_equal(a, b)
     assert one.report.settings["reconstruct"] is True
-    rows = [row for row in one.report.layers if row.error_cut is not None]
-    assert rows and all(row.error_refitted <= row.error_cut for row in rows)
+    rows = [row for row in one.report.refits if row.error_before is not None]
+    assert rows and all(row.error_after <= row.error_before for row in rows)
     assert "kernels fitted anew" in one.report.to_text()
     expected = outputs(model, images)
 
@@ -347,8 +347,8 @@ def test_a_constraint_on_a_kernel_still_holds():
     images = np.random.default_rng(1).normal(size=(16, 8, 8, 3)).astype("float32")
     result = prune(model, macs=0.6, data=images, reconstruct=True)
     assert np.min(result.model.get_layer("reader").kernel) >= 0
-    rows = {row.name: row for row in result.report.layers}
-    assert "constraint" in rows["reader"].stays_cut
+    rows = {row.layer: row for row in result.report.refits}
+    assert "constraint" in rows["reader"].reason
 
 
 def test_samples_of_arrays_are_drawn_from_all_of_them():
@@ -366,4 +366,4 @@ def test_the_report_of_a_finished_run_still_says_what_was_fitted(tmp_path):
     settings = {"macs": 0.6, "data": images, "reconstruct": True, "folder": tmp_path}
     one, two = (prune(model, **settings).report for _ in range(2))
     assert one == two
-    assert any(row.error_cut is not None for row in two.layers)
+    assert any(row.error_before is not None for row in two.refits)

@@ -1,6 +1,5 @@
 """Fit the kernels of a pruned model, one after the other."""
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,30 +18,11 @@ from keras_sda.pruning.refit.least_squares import (
     correction,
     fit,
 )
+from keras_sda.pruning.refit.refit_row import RefitRow
 
 _ROWS_PER_FEATURE = 4
 _NOT_FINITE = "values that it reads are not finite"
 _LEAST_ROWS = 16384
-
-
-@dataclasses.dataclass(frozen=True)
-class RefitRow:
-    """What became of one kernel.
-
-    Attributes:
-        layer: Name of the layer.
-        ridge: The ridge it was fitted with; None where it stays as it was cut.
-        error_before: Squared error of its outputs against those of the whole model,
-            before the fit, as a share of their power.
-        error_after: The same after the fit.
-        reason: Why it stays as it was cut.
-    """
-
-    layer: str
-    ridge: float | None = None
-    error_before: float | None = None
-    error_after: float | None = None
-    reason: str = ""
 
 
 def refit_kernels(

@@ -8,6 +8,7 @@ from keras_sda.analysis import profile
 from keras_sda.analysis.latency.layer_timer import LayerTimer, timeable_calls
 from keras_sda.graph import ChannelGraph
 from keras_sda.pruning import CRITERIA, make_plan, prune
+from keras_sda.pruning.budget import step_targets
 from keras_sda.pruning.budget.layer_latency import LayerLatency
 from keras_sda.pruning.budget.mac_cost import MacCost
 from keras_sda.pruning.budget.meet_latency import meet_latency
@@ -118,7 +119,7 @@ def test_latency_in_steps(graph, monkeypatch):
             results={"whole": types.SimpleNamespace(median_ms=8.0)},
         )
 
-    monkeypatch.setitem(prune.__globals__, "compare_latency", compare)
+    monkeypatch.setattr(step_targets, "compare_latency", compare)
     for target in (0.5, 4.0):
         result = prune(graph.model, latency=target, steps=2)
         assert 0.44 * whole < result.report.macs_after <= 0.51 * whole
