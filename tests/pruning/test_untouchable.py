@@ -226,7 +226,7 @@ def test_layers_that_share_a_weight_are_refused():
     dense = layers.Dense(6, name="dense")
     x = keras.Input((5, 6))
     y = layers.TimeDistributed(dense, name="wrapper")(dense(x))
-    model = keras.Model(x, layers.Dense(2)(y))
+    model = keras.Model(x, layers.Dense(2, name="last")(y))
     with pytest.raises(InvalidInputError, match="'dense' and 'wrapper'"):
         ChannelGraph(model)
 

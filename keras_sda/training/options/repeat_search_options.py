@@ -27,8 +27,14 @@ class RepeatSearchOptions(RepeatOptions):
         architecture_epochs: Epochs of the gates.
         fine_tune_epochs: Epochs of the derived networks.
         max_half_open: Share of gates that may end half open.
-        model, dataset, data_dir, arrays, batch_size, max_train_examples, seed, output:
-            See `RepeatOptions`.
+        model: Network to start from; from the recipe if None.
+        dataset: Dataset; from the recipe if None.
+        data_dir: Folder of the prepared datasets.
+        arrays: File of arrays instead of a dataset.
+        batch_size: Images per step; from the recipe if None.
+        max_train_examples: Use the first N training examples.
+        seed: Seed of everything that is drawn.
+        output: Folder of the results.
 
     Raises:
         InvalidInputError: A value is not usable, with the nearest valid name.
