@@ -27,13 +27,13 @@ class RepeatSearchOptions(RepeatOptions):
         architecture_epochs: Epochs of the gates.
         fine_tune_epochs: Epochs of the derived networks.
         max_half_open: Share of gates that may end half open.
-        model: Network to start from; from the recipe if None.
-        dataset: Dataset; from the recipe if None.
-        data_dir: Folder of the prepared datasets.
-        arrays: File of arrays instead of a dataset.
-        batch_size: Images per step; from the recipe if None.
-        max_train_examples: Use the first N training examples.
-        seed: Seed of everything that is drawn.
+        model: Network, instead of that of the recipe.
+        dataset: Images, instead of those of the recipe.
+        data_dir: Folder of the prepared TensorFlow Datasets.
+        arrays: Files of `save_image_arrays` instead of a dataset, with commas.
+        batch_size: Images per step, instead of those of the recipe.
+        max_train_examples: Use the first N training images.
+        seed: Seed of weights, order and augmentation.
         output: Folder of the results.
 
     Raises:
