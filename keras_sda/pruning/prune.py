@@ -321,10 +321,12 @@ def _check(steps, fine_tune, fine_tune_last, data, reconstruct):
     if fine_tune_last and fine_tune is None:
         raise InvalidInputError("`fine_tune_last` needs `fine_tune`, a function.")
     if (steps > 1 or reconstruct) and hasattr(data, "__next__"):
-        again = "`reconstruct` reads it" if reconstruct else f"`steps`={steps} read it"
+        why = f"`steps`={steps} read it again each"
+        if reconstruct:
+            why = "`reconstruct` reads it once more"
         raise InvalidInputError(
-            f"`data` is an iterator, which can be read once, but {again} "
-            "again each. Give arrays, a list of batches or a tf.data.Dataset."
+            f"`data` is an iterator, which can be read once, but {why}. "
+            "Give arrays, a list of batches or a tf.data.Dataset."
         )
     if reconstruct and data is None:
         raise InvalidInputError(

@@ -74,6 +74,18 @@ steps = st.lists(
 )
 
 
+def grow(steps):
+    """An input and the last tensor that the steps make of it."""
+    x = keras.Input((8, 8, 3))
+    tensors = [conv(x, 6), conv(x, 4)]
+    for name, first, second in steps:
+        x_first = tensors[first % len(tensors)]
+        if x_first.shape[-1] > 24 or (name == "split" and x_first.shape[-1] % 2):
+            name = "convolution"
+        tensors.append(PARTS[name](x_first, tensors[second % len(tensors)]))
+    return x, tensors[-1]
+
+
 @settings(
     max_examples=25,
     deadline=None,
@@ -83,14 +95,8 @@ steps = st.lists(
 )
 @given(steps=steps, seed=st.integers(0, 99), flat=st.booleans())
 def test_mask_and_shrink_agree(steps, seed, flat):
-    x = keras.Input((8, 8, 3))
-    tensors = [conv(x, 6), conv(x, 4)]
-    for name, first, second in steps:
-        x_first = tensors[first % len(tensors)]
-        if x_first.shape[-1] > 24 or (name == "split" and x_first.shape[-1] % 2):
-            name = "convolution"
-        tensors.append(PARTS[name](x_first, tensors[second % len(tensors)]))
-    y = conv(conv(tensors[-1], 5), 4)
+    x, y = grow(steps)
+    y = conv(conv(y, 5), 4)
     outputs = head(y)
     if flat:
         outputs = [outputs, layers.Dense(2)(layers.Flatten()(layers.AvgPool2D(4)(y)))]
