@@ -259,7 +259,7 @@ def test_prune_replays_a_plan(capsys, model_file, tmp_path):
     for name, how in (
         ("a", ["--params", "0.5", "--round_to", "2", "--exclude", "stem_conv"]),
         ("b", replay),
-        ("c", [*replay, "--reconstruct", *QUICK]),
+        ("c", [*replay, *QUICK]),  # with images, kernels are fitted
     ):
         output = ["--output", str(tmp_path / name)]
         assert cli.main(["prune", str(model_file), *how, *output]) == 0
@@ -267,11 +267,12 @@ def test_prune_replays_a_plan(capsys, model_file, tmp_path):
     assert a.get_layer("stem_conv").filters == 8
     for x, y in zip(a.weights, b.weights, strict=True):
         np.testing.assert_array_equal(x, y)
+    told = capsys.readouterr().out
+    assert told.count("Without images, channels are chosen by their weights") == 1
     assert not (tmp_path / "a" / "history.csv").exists()
     rows = json.loads((tmp_path / "c" / "report.json").read_text())["refits"]
     fitted = [row for row in rows if row["error_after"] is not None]
     assert fitted and all(x["error_after"] <= x["error_before"] for x in fitted)
-    told = capsys.readouterr().out
     assert "% cut, " in told and "% reconstructed, " in told
     metrics = json.loads((tmp_path / "c" / "metrics.json").read_text())
     assert 0 <= metrics["accuracy_cut"] <= 1

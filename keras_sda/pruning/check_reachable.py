@@ -10,7 +10,7 @@ from keras_sda.pruning.pruning_plan import PruningPlan
 
 
 def check_reachable(
-    model: keras.Model, importance: Any = "l1", **arguments: Any
+    model: keras.Model, importance: Any = None, **arguments: Any
 ) -> PruningPlan:
     """Plans the whole way at once, so that targets out of reach are known at the start.
 
@@ -20,7 +20,7 @@ def check_reachable(
 
     Args:
         model: The model before the first step.
-        importance: See `make_plan`. Defaults to `"l1"`.
+        importance: See `make_plan`. Defaults to `None`.
         **arguments: Targets and constraints of `make_plan`, for the last step.
 
     Returns:
@@ -38,6 +38,6 @@ def check_reachable(
     >>> plan.expected["macs"] <= 0.5 * plan.expected["macs_before"]
     True
     """
-    if find_criterion(importance).needs:
+    if importance is None or find_criterion(importance).needs:
         importance = "l1"
     return make_plan(model, importance=importance, **arguments)

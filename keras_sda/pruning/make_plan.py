@@ -23,6 +23,7 @@ from keras_sda.pruning.budget.select_channels import select_channels
 from keras_sda.pruning.criteria.collect_statistics import collect_statistics
 from keras_sda.pruning.criteria.criteria import CRITERIA, companions, find_criterion
 from keras_sda.pruning.criteria.criterion import Criterion
+from keras_sda.pruning.default_importance import default_importance
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.utils import InvalidInputError
 
@@ -32,7 +33,7 @@ def make_plan(
     macs: float | None = None,
     params: float | None = None,
     latency: float | None = None,
-    importance: str | Criterion | Callable = "l1",
+    importance: str | Criterion | Callable | None = None,
     scope: str = "global",
     round_to: int = 1,
     min_channels: int = 1,
@@ -63,7 +64,8 @@ def make_plan(
             `register_criterion` adds. Or a `Criterion`, or a function of a
             `ChannelGroup` that returns one number per channel; one that asks for a
             second argument gets the statistics of `data` as well. Low ones go first.
-            Defaults to `"l1"`.
+            Defaults to `None`: `"taylor"` where `data` have targets and there is a
+            loss, `"activation"` where they have none, `"l1"` without data.
         scope: `"global"` compares channels of all layers, relative to the mean of their
             group; `"layer"` takes the same share of every group. Defaults to
             `"global"`.
@@ -74,8 +76,8 @@ def make_plan(
         min_channels: Layers keep at least so many channels. Defaults to `1`.
         exclude: Names of layers that lose no channel. Defaults to none.
         data: For criteria that look at data, such as `"taylor"` and `"activation"`, and
-            for a number of `blocks`: anything that `model.fit` takes. Others refuse it.
-            Defaults to `None`.
+            for a number of `blocks`: anything that `model.fit` takes. Those that go by
+            the weights alone refuse it. Defaults to `None`.
         loss: For criteria of gradients, such as `"taylor"`, and for a number of
             `blocks`: a Keras loss or its name. Defaults to that of the compiled model,
             else to the cross-entropy of a classifier whose head is clear (a softmax, a
@@ -116,12 +118,14 @@ def make_plan(
     _check_blocks(blocks, budget)
     asked = (macs, params, latency, budget or None, blocks or None)
     _check(macs, params, asked, scope, round_to, min_channels)
-    criterion = find_criterion(importance)
-    _check_data(criterion, data, blocks)
     _check_finite(model)
     loss = getattr(model, "loss", None) if loss is None else loss
     if graph is None:
         graph = ChannelGraph(expand_known_blocks(model), input_shape)
+    if importance is None:
+        importance, data = default_importance(graph.model, data, loss)
+    criterion = find_criterion(importance)
+    _check_data(criterion, data, blocks)
     exclude = _check_exclude(exclude, graph)
     whole, names = graph, least_important_blocks(graph.model, blocks, data, loss)
     if names:

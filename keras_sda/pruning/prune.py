@@ -25,6 +25,7 @@ from keras_sda.pruning.budget.step_targets import StepTargets
 from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.pruning.criteria.criteria import find_criterion
 from keras_sda.pruning.criteria.criterion import Criterion
+from keras_sda.pruning.default_importance import WITHOUT_DATA, default_importance
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.pruning_report import PruningReport
@@ -60,7 +61,7 @@ def prune(
     macs: float | None = None,
     params: float | None = None,
     latency: float | None = None,
-    importance: str | Criterion | Callable = "l1",
+    importance: str | Criterion | Callable | None = None,
     scope: str = "global",
     round_to: int = 1,
     min_channels: int = 1,
@@ -78,7 +79,7 @@ def prune(
     folder: Run | str | os.PathLike | None = None,
     budget: Sequence[tuple[Cost, float]] = (),
     latency_table: LatencyTable | None = None,
-    reconstruct: bool = False,
+    reconstruct: bool | None = None,
     blocks: int | Collection[str] = (),
 ) -> PruningResult:
     """Removes channels of a model until a budget is met.
@@ -104,7 +105,9 @@ def prune(
             milliseconds per batch of `batch_size`. With a `latency_table`, on the
             device of the table and in its unit; nothing is measured then.
         importance: Name of a criterion (see `CRITERIA`), a `Criterion`, or a function
-            of a `ChannelGroup`. Defaults to `"l1"`.
+            of a `ChannelGroup`. Defaults to `None`: `"taylor"` where `data` have
+            targets and there is a loss, `"activation"` where they have none, `"l1"`
+            without data.
         scope: `"global"` or `"layer"`, see `make_plan`. Defaults to `"global"`.
         round_to: Layers keep multiples of so many channels. Where the channels of a
             layer fall into several groups, each group does, and those that have to stay
@@ -112,8 +115,10 @@ def prune(
             Defaults to `1`.
         min_channels: Layers keep at least so many channels. Defaults to `1`.
         exclude: Names of layers that lose no channel. Defaults to none.
-        data: For criteria that look at data, such as `"taylor"` and `"activation"`:
-            anything that `model.fit` takes. Others refuse it. Defaults to `None`.
+        data: Samples to choose channels by and to fit kernels to, without training: a
+            few hundred training images, with labels if there are any; anything that
+            `model.fit` takes. Nothing else does as much for the accuracy. Defaults to
+            `None`: channels are chosen by their weights.
         loss: For criteria of gradients, such as `"taylor"`: a Keras loss or its name.
             Defaults to that of the compiled model, else to the cross-entropy of a
             classifier whose head is clear (a softmax, a sigmoid).
@@ -144,7 +149,8 @@ def prune(
         reconstruct: Whether the kernels that stay are fitted to take over from what
             goes, in every step before `fine_tune`: see `keras_sda.pruning.reconstruct`.
             It needs `data`, whose targets it does not look at, and gives much of what
-            fine-tuning would. Defaults to `False`.
+            fine-tuning would. Defaults to `None`: where there are data that can be read
+            twice, which an iterator cannot.
         blocks: Residual blocks that go as a whole in the first step, by name or how
             many, see `make_plan`. Defaults to none.
 
@@ -167,6 +173,15 @@ def prune(
     True
     """
     _check(steps, fine_tune, fine_tune_last, data, reconstruct)
+    loss_of_model = getattr(model, "loss", None) if loss is None else loss
+    model = expand_known_blocks(model)
+    first = graph = ChannelGraph(model, input_shape)
+    if importance is None:
+        if data is None and fine_tune is None:
+            logging.warning("%s Pass `data`, or train the result.", WITHOUT_DATA)
+        importance, data = default_importance(first.model, data, loss_of_model)
+    if reconstruct is None:
+        reconstruct = data is not None and not hasattr(data, "__next__")
     calibration, asked = data, blocks
     by_number = isinstance(blocks, int) and blocks
     if reconstruct and not by_number and not find_criterion(importance).needs:
@@ -178,12 +193,10 @@ def prune(
         "min_channels": min_channels,
         "exclude": exclude,
         "data": data,
-        "loss": getattr(model, "loss", None) if loss is None else loss,
+        "loss": loss_of_model,
         "seed": seed,
         "batch_size": batch_size,
     }
-    model = expand_known_blocks(model)
-    first = graph = ChannelGraph(model, input_shape)
     targets: dict[str, Any] = {"macs": macs, "params": params, "latency": latency}
     check_numbers(targets, budget)
     check_latency_table(latency_table, latency)

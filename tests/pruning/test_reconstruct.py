@@ -223,7 +223,8 @@ def test_bad_input_is_one_clear_line(data, kwargs, message):
 def test_prune_reconstructs_in_every_step_and_reports():
     model = chain(layers.Conv2D(6, 3, padding="same"), layers.Conv2D(2, 1))
     images = np.random.default_rng(1).normal(size=(40, 8, 8, 3)).astype("float32")
-    one = prune(model, macs=0.6, data=images, reconstruct=True)
+    settings = {"macs": 0.6, "importance": "l1", "data": images}
+    one = prune(model, **settings, reconstruct=True)
     again = reconstruct(model, one.plan, images)
     for a, b in zip(one.model.weights, again.weights, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -236,7 +237,7 @@ def test_prune_reconstructs_in_every_step_and_reports():
     def error(small):
         return np.square(outputs(small, images) - expected).mean()
 
-    three = prune(model, macs=0.6, data=images, reconstruct=True, steps=2)
+    three = prune(model, **settings, reconstruct=True, steps=2)
     cut = shrink(model, one.plan)
     assert error(one.model) < 0.5 * error(cut)
     assert error(three.model) < error(cut)

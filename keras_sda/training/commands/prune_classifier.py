@@ -7,6 +7,7 @@ from absl import logging
 from keras_sda.analysis import LatencyTable
 from keras_sda.pruning import PruningPlan, make_plan, prune, shrink
 from keras_sda.pruning.check_reachable import check_reachable
+from keras_sda.pruning.default_importance import WITHOUT_DATA
 from keras_sda.runs.history_file import read_history
 from keras_sda.tasks import Classification
 from keras_sda.training.commands.classifier_run import ClassifierRun
@@ -121,7 +122,9 @@ class _PruneRun(ClassifierRun):
         options = self.options
         before = self.measure(self.model, "before pruning")
         data, loss = None, None
-        if options.needs_data or options.reconstruct:
+        if self.dataset is None and self.plan is None:
+            self.log(f"{WITHOUT_DATA} Name one that it knows (--dataset).")
+        if options.needs_data or options.fits_kernels:
             data = self.importance_data()
         if options.needs_data:
             loss = self.find_task().loss()
@@ -143,7 +146,7 @@ class _PruneRun(ClassifierRun):
             planner=self.make_plan,
             folder=self.kept,
             latency_table=self.latency_table,
-            reconstruct=options.reconstruct,
+            reconstruct=options.fits_kernels,
         )
         return self.write_result(result, before)
 
@@ -160,7 +163,7 @@ class _PruneRun(ClassifierRun):
                 f"{expected['macs']:,}, parameters {expected['params_before']:,} -> "
                 f"{expected['params']:,}."
             )
-        if self.options.reconstruct:
+        if self.options.fits_kernels:
             cut = self.measure(shrink(model, plan), f"cut only, step {number}")
             self.kept.stage(f"step{number}").note(accuracy_cut=cut["accuracy"])
         return plan

@@ -24,7 +24,8 @@ class PruneOptions(FineTuningOptions, RunOptions):
         latency: Latency to keep on this device: share up to 1, or milliseconds.
         latency_table: A filled-in table of `LatencyTable`, for the latency on the
             device that it was measured on instead of this one.
-        importance: Name of a criterion.
+        importance: Name of a criterion; `"taylor"` with a dataset and `"l1"` without if
+            None.
         scope: `"global"` or `"layer"`.
         round_to: Layers keep multiples of so many channels.
         min_channels: Layers keep at least so many channels.
@@ -40,7 +41,8 @@ class PruneOptions(FineTuningOptions, RunOptions):
         max_train_examples: Use the first N training examples.
         importance_examples: Training images that a criterion looks at, if it does.
         reconstruct: Fit the kernels that stay to take over from what goes, from the
-            first 512 of these images, before any training.
+            first 512 of these images, before any training; where there is a dataset if
+            None.
         fine_tune_epochs: Epochs of training after every step; 0 for none.
         activation: What turns the outputs into probabilities, where the model does not
             show it: `"softmax"`, `"sigmoid"` or `"none"`.
@@ -83,7 +85,12 @@ class PruneOptions(FineTuningOptions, RunOptions):
         "CSV file that `keras-sda latency-table` wrote and that was filled in: the "
         "latency is that of its device.",
     )
-    importance: str = option("l1", "What makes a channel important.", criterion_names)
+    importance: str | None = option(
+        None,
+        "What makes a channel important. If not given, taylor with a dataset and l1 "
+        "without.",
+        criterion_names,
+    )
     scope: str = option(
         "global",
         "global: compare the channels of all layers. layer: the same share of each.",
@@ -115,9 +122,10 @@ class PruneOptions(FineTuningOptions, RunOptions):
     importance_examples: int = option(
         1024, "Training images that a criterion looks at, if it does.", positive=True
     )
-    reconstruct: bool = option(
-        False,
-        "Fit the kernels that stay to take over from what goes, without training.",
+    reconstruct: bool | None = option(
+        None,
+        "Fit the kernels that stay to take over from what goes, without training. If "
+        "not given, with a dataset.",
     )
     fine_tune_epochs: int = option(0, "Epochs of training after every step.", least=0)
     activation: str | None = option(
@@ -142,7 +150,7 @@ class PruneOptions(FineTuningOptions, RunOptions):
         if not self.model:
             raise InvalidInputError("`model` must name a .keras file.")
         super().__post_init__()
-        if not self.importance:
+        if self.importance == "":
             raise InvalidInputError("`importance` must not be empty.")
         targets = [self.macs, self.params, self.latency]
         has_target = any(value is not None for value in targets)
@@ -187,8 +195,15 @@ class PruneOptions(FineTuningOptions, RunOptions):
     def needs_data(self) -> bool:
         """Whether the criterion or the choice of blocks looks at images."""
         by_number = isinstance(self.chosen_blocks, int)
-        looks = by_number or bool(find_criterion(self.importance).needs)
-        return self.plan is None and looks
+        is_default = self.importance is None and self.dataset is not None
+        named = self.importance is not None and find_criterion(self.importance).needs
+        return self.plan is None and bool(by_number or is_default or named)
+
+    @property
+    def fits_kernels(self) -> bool:
+        """Whether kernels are fitted: as asked for, else where there are images."""
+        has_data = self.dataset is not None
+        return has_data if self.reconstruct is None else self.reconstruct
 
     @property
     def chosen_blocks(self) -> int | list[str]:

@@ -104,12 +104,11 @@ def test_a_number_takes_the_least_important(model):
 def test_a_number_of_blocks_in_steps(model):
     """The criterion looks at no data, the choice of the block does."""
     data = data_of(model)
-    result = prune(
-        model, params=0.6, steps=2, blocks=1, data=data, loss=LOSS,
-    )  # fmt: skip
+    by_weights = {"importance": "l1", "reconstruct": False, "data": data}
+    result = prune(model, params=0.6, steps=2, blocks=1, loss=LOSS, **by_weights)
     assert [len(plan.blocks) for plan in result.plans] == [1, 0]
     with pytest.raises(InvalidInputError, match="`data` would not be looked at"):
-        prune(model, params=0.6, steps=2, blocks=["a"], data=data)
+        prune(model, params=0.6, steps=2, blocks=["a"], **by_weights)
 
 
 def test_steps_are_joined(model, tmp_path):

@@ -1,0 +1,99 @@
+"""What is done with data where nothing else is said."""
+
+import keras
+import numpy as np
+import pytest
+from absl.testing import absltest
+from keras import layers
+
+from keras_sda.pruning import make_plan, prune, shrink
+from keras_sda.pruning.default_importance import WITHOUT_DATA, default_importance
+from keras_sda.utils import InvalidInputError
+
+IMAGES = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+LABELS = (IMAGES[:, 0] > 0).astype("int32")
+ONE_HOT = np.eye(2, dtype="float32")[LABELS]
+HALVES = [(IMAGES[:8], LABELS[:8]), (IMAGES[8:], LABELS[8:])]
+
+
+def network(activation="softmax"):
+    keras.utils.set_random_seed(0)
+    x = keras.Input((6,))
+    y = layers.Dense(16, activation="relu", name="hidden")(x)
+    return keras.Model(x, layers.Dense(2, activation, name="out")(y))
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "absl.logging.warning", lambda text, *values: told.append(text % values)
+    )
+    return told
+
+
+@pytest.mark.parametrize(
+    "given, activation, loss, expected",
+    [
+        (None, "softmax", None, "l1"),
+        (IMAGES, "softmax", None, "activation"),
+        ((IMAGES, LABELS), "softmax", None, "taylor"),
+        # What two numbers mean that add up to nothing is not known.
+        ((IMAGES, LABELS), "relu", None, "activation"),
+        ((IMAGES, ONE_HOT), "relu", "mse", "taylor"),
+        (HALVES, "softmax", None, "taylor"),
+    ],
+)
+def test_the_criterion_goes_by_what_there_is(given, activation, loss, expected):
+    model = network(activation)
+    assert default_importance(model, given, loss)[0] == expected
+    settings = make_plan(model, macs=0.6, data=given, loss=loss).settings
+    assert settings["importance"] == expected
+
+
+def test_the_loss_of_the_compiled_model_counts():
+    model = network("relu")
+    model.compile(loss="mse")
+    plan = make_plan(model, macs=0.6, data=(IMAGES, ONE_HOT))
+    assert plan.settings["importance"] == "taylor"
+
+
+def test_an_iterator_loses_nothing():
+    batches = [(IMAGES[k : k + 16], LABELS[k : k + 16]) for k in range(0, 64, 16)]
+    one = make_plan(network(), macs=0.6, data=iter(batches))
+    assert one.settings["importance"] == "taylor"
+    assert one.remove == make_plan(network(), macs=0.6, data=batches).remove
+    with pytest.raises(InvalidInputError, match="is empty"):
+        make_plan(network(), macs=0.6, data=iter([]))
+
+
+def test_data_fit_the_kernels_unless_told_otherwise():
+    model, data = network(), (IMAGES, LABELS)
+    fitted = prune(model, macs=0.5, data=data)
+    assert [row.layer for row in fitted.report.refits] == ["out"]
+    assert fitted.report.settings["reconstruct"]
+    cut = prune(model, macs=0.5, data=data, reconstruct=False)
+    assert cut.plan.remove == fitted.plan.remove and not cut.report.refits
+    for a, b in zip(cut.model.weights, shrink(model, cut.plan).weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    whole, small = (m.predict(IMAGES, verbose=0) for m in (model, fitted.model))
+    as_cut = cut.model.predict(IMAGES, verbose=0)
+    assert np.abs(whole - small).mean() < np.abs(whole - as_cut).mean()
+    # A criterion of weights: the data are for the kernels.
+    assert prune(model, macs=0.5, importance="l1", data=IMAGES).report.refits
+
+
+def test_what_can_be_read_once_fits_no_kernels():
+    result = prune(network(), macs=0.5, data=iter([(IMAGES, LABELS)]))
+    assert result.plan.settings["importance"] == "taylor"
+    assert not result.report.refits
+
+
+def test_without_data_one_line_says_what_that_costs(warnings):
+    prune(network(), macs=0.7)
+    assert warnings == [f"{WITHOUT_DATA} Pass `data`, or train the result."]
+    warnings.clear()
+    prune(network(), macs=0.7, importance="l1")
+    prune(network(), macs=0.7, data=(IMAGES, LABELS))
+    prune(network(), macs=0.7, fine_tune=lambda model: None)
+    assert not any(WITHOUT_DATA in text for text in warnings)
