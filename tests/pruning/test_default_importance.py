@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from absl.testing import absltest
 from keras import layers
 
 from keras_sda.pruning import make_plan, prune, shrink
