@@ -8,11 +8,15 @@ from typing import Any
 import keras
 from absl import logging
 
-from keras_sda.graph import model_scope
+from keras_sda.graph import as_functional, model_scope, unwrapped
 from keras_sda.grouping.find_groupable_layers import find_groupable_layers
 from keras_sda.grouping.grouping_report import GroupingReport
 from keras_sda.grouping.grouping_steps import GroupingStep, grouping_steps
-from keras_sda.grouping.self_group import self_group
+from keras_sda.grouping.self_group import refitted, self_group
+from keras_sda.pruning.refit.calibration_batches import (
+    calibration_batches,
+    check_reconstruct,
+)
 from keras_sda.runs.run import Run
 from keras_sda.utils import InvalidInputError, model_digest
 
@@ -51,6 +55,9 @@ def group_and_fine_tune(
     folder: Run | str | os.PathLike | None = None,
     after_grouping: Callable[[keras.Model, GroupingStep], Any] | None = None,
     input_shape: Any = None,
+    reconstruct: bool = False,
+    data: Any = None,
+    after_cut: Callable[[keras.Model, GroupingStep], Any] | None = None,
 ) -> FineTunedGroups:
     """Cuts connections and lets the model recover, as the published schemes do.
 
@@ -92,6 +99,12 @@ def group_and_fine_tune(
             each step that groups, for instance to measure what the cut has cost.
             Defaults to `None`.
         input_shape: Shape of one image, where the model leaves it open.
+        reconstruct: Whether the kernels of every step are fitted, before
+            `after_grouping` and `fine_tune`, to what they gave before the step: see
+            `self_group`. Defaults to `False`.
+        data: Images for `reconstruct`; see `self_group`. Defaults to `None`.
+        after_cut: With `reconstruct`, called as `after_grouping` is, before kernels are
+            fitted. Defaults to `None`.
 
     Returns:
         A `FineTunedGroups`.
@@ -121,6 +134,7 @@ def group_and_fine_tune(
             "there is nothing to reach in steps: use `scheme`='global', or leave "
             f"`balance` out. Received: scheme={scheme!r}."
         )
+    check_reconstruct(reconstruct, data)
     kinds = {
         entry.kind
         for entry in find_groupable_layers(model, layers, exclude)
@@ -150,9 +164,11 @@ def group_and_fine_tune(
     settings = {"conv_rate": conv_rate, "dense_rate": dense_rate, "scheme": scheme,
                 "local_epochs": local_epochs, "global_epochs": global_epochs,
                 "step": step, **options}  # fmt: skip
+    more = {"reconstruct": True, "data": data} if reconstruct else {}
     with Run.of(folder, "group_and_fine_tune").opened() as run, model_scope(model):
         if run.folder is not None:
-            run.settle("grouping", {**settings, "model": model_digest(model)})
+            settled = {**settings, "model": model_digest(model), **more}
+            run.settle("grouping", settled)
         stages = [run.stage(one.name) for one in steps]
         if len(steps) > 1 and not stages[0].has_begun:
             # The last rates, before the first of the trainings that lead to them.
@@ -160,6 +176,7 @@ def group_and_fine_tune(
             self_group(model, last.conv_rate, last.dense_rate, **options,
                        input_shape=input_shape)  # fmt: skip
         current, reports = model, []
+        batches: list[Any] = []
         before = {"conv": 0.0, "dense": 0.0}
         for number, (one, stage) in enumerate(zip(steps, stages, strict=True), 1):
             rates = {"conv": one.conv_rate, "dense": one.dense_rate}
@@ -173,8 +190,14 @@ def group_and_fine_tune(
                 continue
             logging.info("Step %d of %d: %s.", number, len(steps), one.name)
             if one.groups:
-                current, report = _group(current, rates, before, stage, {
-                    **options, "input_shape": input_shape})  # fmt: skip
+                if reconstruct and not batches and not stage.keeps("grouped"):
+                    if run.folder is not None:
+                        keras.utils.set_random_seed(seed % 2**31)  # streams may draw
+                    whole = as_functional(unwrapped(model))
+                    batches = calibration_batches(data, whole, seed=seed)
+                current, report = _group(current, one, before, stage, {
+                    **options, "input_shape": input_shape}, batches, after_cut
+                )  # fmt: skip
                 reports.append(report)
                 if after_grouping is not None:
                     after_grouping(current, one)
@@ -182,19 +205,26 @@ def group_and_fine_tune(
                 fine_tune(current, one.epochs, one.name)
             stage.finish_with(current)
             before = rates
+    if reconstruct:
+        settings["reconstruct"] = True
     return FineTunedGroups(current, _joined(reports, settings), tuple(steps))
 
 
-def _group(model, rates, before, stage, options):
+def _group(model, step, before, stage, options, batches, after_cut):
     """The grouped model of a step and its report; or those of a call before."""
     if stage.keeps("grouped"):
         return stage.model("grouped"), GroupingReport.load(stage.folder)
     # At the rate that they have, layers stay as they are, even where each step
     # clusters anew; a first step has to say so itself.
+    rates = {"conv": step.conv_rate, "dense": step.dense_rate}
     rates = {
         kind: 0.0 if before[kind] == rate else rate for kind, rate in rates.items()
     }
     result = self_group(model, rates["conv"], rates["dense"], **options)
+    if batches:
+        if after_cut is not None:
+            after_cut(result.model, step)
+        result = refitted(result, model, batches, options["seed"])
     if stage.folder is not None:
         result.report.save(stage.folder)
     stage.keep(result.model, "grouped")

@@ -12,6 +12,7 @@ from keras_sda.graph import layer_calls
 from keras_sda.grouping.clusters.importance_vectors import importance_vectors
 from keras_sda.grouping.published_counts import published_counts
 from keras_sda.layers.compression.self_grouped import SelfGrouped
+from keras_sda.pruning.refit.refit_row import RefitRow, refit_lines, refit_tables
 from keras_sda.runs.report import Report
 from keras_sda.utils import InvalidInputError
 
@@ -97,6 +98,8 @@ class GroupingReport(Report):
         left_alone: A `LayerLeftAlone` for every other layer with a kernel.
         warnings: What the user should know.
         settings: How the model was made.
+        refits: A `RefitRow` for every kernel that was fitted anew, or
+            whose mask cuts and that stays as it was; of the last step.
 
     Example:
 
@@ -113,6 +116,7 @@ class GroupingReport(Report):
     published_params: int
     published_macs: int
     left_alone: tuple[LayerLeftAlone, ...] = ()
+    refits: tuple[RefitRow, ...] = ()
 
     format_name: ClassVar[str] = "keras_sda grouping report, version 1"
     maker: ClassVar[str] = "`keras-sda group` or `GroupingReport.save`"
@@ -234,7 +238,7 @@ class GroupingReport(Report):
         dead = sum(row.dead_filters for row in self.layers)
         if dead:
             lines.append(f"filters that read nothing: {dead:,}")
-        return lines
+        return lines + refit_lines(self.refits)
 
     def tables(self) -> list[tuple[str, list[str], list[list[Any]]]]:
         """Masked layers, and layers left alone."""
@@ -261,7 +265,7 @@ class GroupingReport(Report):
                     row.note,
                 ]
             )
-        tables = [("Masked layers", header, rows)]
+        tables = [("Masked layers", header, rows), *refit_tables(self.refits)]
         if self.left_alone:
             rows = [[x.name, x.type, x.reason] for x in self.left_alone]
             tables.append(("Layers left alone", ["Layer", "Type", "Why"], rows))

@@ -15,6 +15,11 @@ from keras_sda.grouping.clusters.layer_groups import layer_groups
 from keras_sda.grouping.find_groupable_layers import find_groupable_layers
 from keras_sda.grouping.grouping_report import GroupingReport, LayerLeftAlone
 from keras_sda.grouping.masked_copy import masked_copy
+from keras_sda.pruning.refit.calibration_batches import (
+    calibration_batches,
+    check_reconstruct,
+)
+from keras_sda.pruning.refit.refit_kernels import refit_masked
 from keras_sda.utils import InvalidInputError
 
 _REGROUP = ("once", "every_step")
@@ -48,6 +53,8 @@ def self_group(
     init_centroids: Mapping[str, Any] | None = None,
     balance: str | None = None,
     input_shape: Any = None,
+    reconstruct: bool = False,
+    data: Any = None,
 ) -> GroupingResult:
     """Groups the filters of a model by the channels that they need, and masks the rest.
 
@@ -87,6 +94,12 @@ def self_group(
             `balanced_groups`. Defaults to `None`.
         input_shape: Shape of one image, where the model leaves it open. Defaults to
             what the model was built for.
+        reconstruct: Whether the filters of every group are fitted, by least squares and
+            without training, to give from the channels that they still read what they
+            gave before: see `keras_sda.pruning.reconstruct`. Masks stay as they are;
+            what is fitted is in `report.refits`. It needs `data`. Defaults to `False`.
+        data: Images for `reconstruct`, some 512 of them, as in `model.fit`; labels are
+            not looked at. Defaults to `None`.
 
     Returns:
         A `GroupingResult` with `model`, in which `SelfGroupedConv2D` and
@@ -94,8 +107,8 @@ def self_group(
         kept, and `report`.
 
     Raises:
-        InvalidInputError: An argument cannot be used, no layer can have groups, or a
-            rate leaves a layer without any connection.
+        InvalidInputError: An argument cannot be used, no layer can have groups, a rate
+            leaves a layer without any connection, or the data do not fit the model.
 
     Example:
 
@@ -108,7 +121,9 @@ def self_group(
     Source: arXiv 2009.13803 (Neural Networks 132, 2020).
     """
     _check(conv_rate, dense_rate, num_groups, regroup, steps, balance)
+    check_reconstruct(reconstruct, data)
     graph = as_functional(unwrapped(model))
+    batches = calibration_batches(data, graph, seed=seed) if reconstruct else []
     entries = find_groupable_layers(graph, layers, exclude)
     rates = {"conv": float(conv_rate), "dense": float(dense_rate)}
     labels = _by_layer(labels, entries, "labels")
@@ -170,8 +185,32 @@ def self_group(
     )
     for text in warnings:
         logging.warning("%s: %s.", graph.name, text)
-    logging.info("%s", report.to_text())
-    return GroupingResult(masked, report)
+    result = GroupingResult(masked, report)
+    if reconstruct:
+        result = refitted(result, graph, batches, seed)
+    logging.info("%s", result.report.to_text())
+    return result
+
+
+def refitted(
+    result: GroupingResult, model: keras.Model, batches: Sequence[Any], seed: int = 0
+) -> GroupingResult:
+    """Fits the kernels of a masked model; see `reconstruct` of `self_group`.
+
+    Args:
+        result: What `self_group` returned. The weights of its model are changed.
+        model: The model before.
+        batches: Its inputs, batch by batch.
+        seed: Of the choice of positions. Defaults to `0`.
+
+    Returns:
+        The same model, and the report with what became of its kernels.
+    """
+    whole = as_functional(unwrapped(model))
+    rows = refit_masked(whole, result.model, batches, seed)
+    settings = {**result.report.settings, "reconstruct": True}
+    report = dataclasses.replace(result.report, settings=settings, refits=tuple(rows))
+    return GroupingResult(result.model, report)
 
 
 def _new_layers(entries, rates, labels):

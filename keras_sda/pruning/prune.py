@@ -29,7 +29,10 @@ from keras_sda.pruning.default_importance import WITHOUT_DATA, default_importanc
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.pruning_report import PruningReport
-from keras_sda.pruning.refit.calibration_batches import calibration_batches
+from keras_sda.pruning.refit.calibration_batches import (
+    calibration_batches,
+    check_reconstruct,
+)
 from keras_sda.pruning.refit.refit_kernels import refit_kernels
 from keras_sda.pruning.refit.refit_row import RefitRow
 from keras_sda.runs.run import Run
@@ -341,11 +344,7 @@ def _check(steps, fine_tune, fine_tune_last, data, reconstruct):
             f"`data` is an iterator, which can be read once, but {why}. "
             "Give arrays, a list of batches or a tf.data.Dataset."
         )
-    if reconstruct and data is None:
-        raise InvalidInputError(
-            "`reconstruct` needs `data`: 256 to 512 images as the model was trained "
-            "on, as an array or in any form that model.fit takes."
-        )
+    check_reconstruct(reconstruct, data, is_used=True)
 
 
 def _plan_of(stage, make) -> PruningPlan:

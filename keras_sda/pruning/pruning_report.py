@@ -12,7 +12,7 @@ from keras_sda.analysis import compare_latency, profile
 from keras_sda.analysis.latency.layer_timer import LayerTimer
 from keras_sda.graph import frozen_note, swapped_bias_note
 from keras_sda.pruning.draw_channels import draw_channels
-from keras_sda.pruning.refit.refit_row import RefitRow
+from keras_sda.pruning.refit.refit_row import RefitRow, refit_lines, refit_tables
 from keras_sda.runs.report import Report, change, merged_names
 from keras_sda.utils.draw_in_run import draw_in_run
 
@@ -239,7 +239,7 @@ class PruningReport(Report):
         ]  # fmt: skip
         lines.append(f"layers with fewer channels: {len(narrower)} of "
                      f"{len(self.layers)}")  # fmt: skip
-        lines += self._refit_lines()
+        lines += refit_lines(self.refits)
         fixed = [row for row in self.layers if row.untouchable]
         if fixed:
             lines.append(f"layers with untouchable channels: {len(fixed)}")
@@ -261,14 +261,7 @@ class PruningReport(Report):
             ]
             rows.append(cells + [change(row.ms_before, row.ms_after)] * timed)
         tables = [("Layers", header, rows)]
-        if self.refits:
-            found = [
-                [row.layer, _percent(row.error_before), _percent(row.error_after),
-                 row.reason]
-                for row in self.refits
-            ]  # fmt: skip
-            header = ["Layer", "Error cut", "Error refitted", "Why not"]
-            tables.append(("Refitted kernels", header, found))
+        tables += refit_tables(self.refits)
         fixed = [row for row in self.layers if row.untouchable]
         if fixed:
             rows = [[row.name, f"{row.untouchable:,}", row.reason] for row in fixed]
@@ -289,16 +282,6 @@ class PruningReport(Report):
         draw_in_run(draw_channels, self, path)
         super().save(folder, name)
 
-    def _refit_lines(self):
-        left = [row.layer for row in self.refits if row.reason]
-        lines = []
-        if self.refits:
-            lines.append(f"kernels fitted anew: {len(self.refits) - len(left)}")
-        if left:
-            more = f" and {len(left) - 6} more" if len(left) > 6 else ""
-            lines.append(f"kernels that stay as cut: {', '.join(left[:6])}{more}")
-        return lines
-
     def _total(self):
         latency = self.latency or {}
         return LayerChange(
@@ -308,10 +291,6 @@ class PruningReport(Report):
             latency.get("ms_before"), latency.get("ms_after"),
             sum(row.untouchable for row in self.layers),
         )  # fmt: skip
-
-
-def _percent(share):
-    return "-" if share is None else f"{share:.2%}"
 
 
 def _round_note(rows, round_to):

@@ -62,6 +62,35 @@ def calibration_batches(
     return batches
 
 
+def check_reconstruct(reconstruct: bool, data: Any, is_used: bool = False) -> None:
+    """Raises where kernels shall be fitted without data, or data have no use.
+
+    Args:
+        reconstruct: Whether kernels shall be fitted.
+        data: See `reconstruct`.
+        is_used: Whether data are used without it, too. Defaults to `False`.
+
+    Raises:
+        InvalidInputError: One is given without the other, or `reconstruct` is neither
+            True nor False.
+    """
+    if not isinstance(reconstruct, bool):
+        raise InvalidInputError(
+            "`reconstruct` must be True or False; the images are `data`. Received: "
+            f"{type(reconstruct).__name__}."
+        )
+    if reconstruct and data is None:
+        raise InvalidInputError(
+            "`reconstruct` needs `data`: 256 to 512 images as the model was trained "
+            "on, as an array or in any form that model.fit takes."
+        )
+    if data is not None and not reconstruct and not is_used:
+        raise InvalidInputError(
+            "`data` has no use without `reconstruct`. Give reconstruct=True, or leave "
+            "`data` out."
+        )
+
+
 def _check_finite(inputs):
     for array in map(np.asarray, leaves(inputs)):
         if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -1,13 +1,14 @@
 """Which kernels of a pruned model can be fitted anew, and why others cannot."""
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_sda.graph import ChannelGraph, GraphRunner, RunnerCall
 from keras_sda.graph.rules.channel_call import READS
-from keras_sda.layers import GroupedConv2D
+from keras_sda.layers import GroupedConv2D, SelfGroupedConv2D, SelfGroupedDense
 
 _KINDS = (
     keras.layers.Conv1D,
@@ -16,6 +17,7 @@ _KINDS = (
     keras.layers.Dense,
     GroupedConv2D,
 )
+_MASKED = SelfGroupedConv2D, SelfGroupedDense
 # Their normal equations are solved as a whole: (taps * channels)^2 numbers.
 MOST_FEATURES = 4608
 
@@ -34,6 +36,8 @@ class ReadingKernel:
         groups: Number of groups.
         shift: What can take up a constant: the weight, and the sign. None where
             nothing can.
+        mask: Of shape (channels, filters), which channels a filter of the small
+            kernel reads; None for all.
     """
 
     name: str
@@ -45,11 +49,40 @@ class ReadingKernel:
     made: np.ndarray
     groups: int = 1
     shift: tuple[keras.Variable, int] | None = None
+    mask: np.ndarray | None = None
 
     @property
     def loses(self) -> bool:
         """Whether channels that it reads are gone."""
-        return not self.kept.all()
+        if self.mask is None:
+            return not self.kept.all()
+        return bool(self.values()[..., ~self.mask].any())
+
+    def values(self) -> np.ndarray:
+        """The whole kernel, with zeros where a mask of its own cuts."""
+        if isinstance(self.whole, _MASKED):
+            return self.whole.masked_kernel()
+        return keras.ops.convert_to_numpy(self.whole.kernel)
+
+    def parts(self) -> list[tuple[Any, Any]]:
+        """What is fitted together, as indices of rows and of columns.
+
+        Rows are the taps by the channels of the small kernel, and one behind them if
+        there is a `shift`; columns its filters. Without a mask that is everything at
+        once, else for every mask what it lets through and the filters that have it.
+        """
+        if self.mask is None:
+            return [(slice(None), slice(None))]
+        taps = int(np.prod(self.small.kernel.shape[:-2]))
+        patterns, owners = np.unique(self.mask.T, axis=0, return_inverse=True)
+        constant = [True] if self.shift is not None else []
+        return [
+            (
+                np.flatnonzero([*np.tile(pattern, taps), *constant]),
+                np.flatnonzero(owners.reshape(-1) == number),
+            )
+            for number, pattern in enumerate(patterns)
+        ]
 
 
 def find_kernels(
@@ -67,7 +100,7 @@ def find_kernels(
         The kernels; and by the name of a layer that reads removed channels and cannot
         be fitted, why not.
     """
-    calls, small_calls = _by_layer(whole), _by_name(small)
+    calls, small_calls = _by_layer(whole), calls_by_name(small)
     found, reasons = [], {}
     for name, record in graph.layers.items():
         reads = [axis for axis in record.axes if axis.role == READS]
@@ -75,6 +108,8 @@ def find_kernels(
         if not reads:
             continue
         mine = calls.get(id(record.layer), [])
+        if mine and name not in small_calls:
+            continue  # it is gone with its branch
         reason = _why_not(record.layer, mine, small_calls.get(name, []))
         if not reason:
             kernel = _kernel(graph, removed, record, mine, small_calls[name], small)
@@ -87,6 +122,52 @@ def find_kernels(
     return sorted(found, key=lambda kernel: kernel.whole_calls[0].index), reasons
 
 
+def find_masked_kernels(
+    whole: GraphRunner, small: GraphRunner
+) -> tuple[list[ReadingKernel], dict[str, str]]:
+    """`find_kernels` for a model whose filters read some channels by a mask.
+
+    Args:
+        whole: Runs the model before.
+        small: Runs one of the same layers, some of which have masks.
+
+    Returns:
+        See `find_kernels`; the layers without masks are among the kernels.
+    """
+    others = calls_by_name(small)
+    found, reasons = [], {}
+    for name, calls in calls_by_name(whole).items():
+        layer, small_layer = calls[0].layer, others[name][0].layer
+        if getattr(layer, "kernel", None) is None:
+            continue
+        reason = _why_not(layer, calls, others[name], (*_KINDS, *_MASKED))
+        if not reason and len(calls) > 1:
+            reason = "it is called several times"
+        if reason:
+            if isinstance(small_layer, _MASKED):
+                reasons[name] = reason
+            continue
+        mask = None
+        if isinstance(small_layer, _MASKED):
+            mask = keras.ops.convert_to_numpy(small_layer.mask) > 0
+        channels, filters = layer.kernel.shape[-2:]
+        found.append(
+            ReadingKernel(
+                name,
+                layer,
+                small_layer,
+                calls,
+                others[name],
+                kept=np.ones(channels, bool),
+                made=np.ones(filters, bool),
+                groups=getattr(layer, "groups", 1),
+                shift=_find_shift(others[name], small),
+                mask=mask,
+            )
+        )
+    return found, reasons
+
+
 def _by_layer(runner):
     calls: dict[int, list] = {}
     for call in runner.calls:
@@ -94,20 +175,28 @@ def _by_layer(runner):
     return calls
 
 
-def _by_name(runner):
-    """Under the first name of a layer, as in a `ChannelGraph`."""
+def calls_by_name(runner: GraphRunner) -> dict[str, list[RunnerCall]]:
+    """The calls of every layer, under its first name, as in a `ChannelGraph`.
+
+    Args:
+        runner: Runs the model.
+    """
     calls: dict[str, list] = {}
     for mine in _by_layer(runner).values():
         calls.setdefault(mine[0].name, []).extend(mine)
     return calls
 
 
-def _why_not(layer, calls, small_calls):
+def _why_not(layer, calls, small_calls, kinds=_KINDS):
     if not calls or len(calls) != len(small_calls):
         return "it is called inside another layer"
     for one in (layer, small_calls[0].layer):
-        if type(one) not in _KINDS:
+        if type(one) not in kinds:
             return f"nobody knows how to fit a {type(one).__name__}"
+    if getattr(layer, "quantization_mode", None) or getattr(
+        layer, "lora_enabled", False
+    ):
+        return "its kernel is quantized or has LoRA"
     if layer.kernel_constraint is not None:
         return "its kernel has a constraint, which a fit does not keep"
     features = np.prod(layer.kernel.shape[:-1])

@@ -52,11 +52,11 @@ class Moments:
         gram: Features by features, `(f, f)`; the last one is the constant 1 where
             there is an intercept.
         cross: Features by targets, `(f, t)`.
-        power: The sum of the squares of the targets.
+        power: The sum of the squares of every target, `(t,)`, or of all of them.
     """
 
-    def __init__(self, gram: np.ndarray, cross: np.ndarray, power: float):
-        self.gram, self.cross, self.power = gram, cross, power
+    def __init__(self, gram: np.ndarray, cross: np.ndarray, power: np.ndarray | float):
+        self.gram, self.cross, self.power = gram, cross, np.asarray(power, "float64")
 
     def __add__(self, other: "Moments") -> "Moments":
         return Moments(
@@ -76,7 +76,22 @@ class Moments:
             weights: `(f, t)`.
         """
         fitted = 2 * self.cross - self.gram @ weights
-        return float(self.power - np.sum(weights * fitted))
+        return float(self.power.sum() - np.sum(weights * fitted))
+
+    def part(
+        self, features: slice | np.ndarray, targets: slice | np.ndarray
+    ) -> "Moments":
+        """The sums of a fit of some targets from some features.
+
+        Args:
+            features: Their numbers.
+            targets: Their numbers; the power of every target has to be known.
+        """
+        return Moments(
+            self.gram[features][:, features],
+            self.cross[features][:, targets],
+            self.power[targets],
+        )
 
 
 def fit(

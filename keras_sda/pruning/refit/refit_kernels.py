@@ -1,7 +1,8 @@
 """Fit the kernels of a pruned model, one after the other."""
 
+import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import keras
@@ -9,7 +10,12 @@ import numpy as np
 from absl import logging
 
 from keras_sda.graph import ChannelGraph, GraphRunner
-from keras_sda.pruning.refit.find_kernels import ReadingKernel, find_kernels
+from keras_sda.pruning.refit.find_kernels import (
+    ReadingKernel,
+    calls_by_name,
+    find_kernels,
+    find_masked_kernels,
+)
 from keras_sda.pruning.refit.kept_values import KeptValues
 from keras_sda.pruning.refit.kernel_rows import count_places, kernel_rows
 from keras_sda.pruning.refit.least_squares import (
@@ -20,6 +26,7 @@ from keras_sda.pruning.refit.least_squares import (
 )
 from keras_sda.pruning.refit.refit_row import RefitRow
 
+_MAX_ROWS = 65536
 _ROWS_PER_FEATURE = 4
 _NOT_FINITE = "values that it reads are not finite"
 _LEAST_ROWS = 16384
@@ -32,15 +39,18 @@ def refit_kernels(
     batches: Sequence[Any],
     ridge: float | None = None,
     sequential: bool = True,
-    max_rows: int = 65536,
+    max_rows: int = _MAX_ROWS,
     seed: int = 0,
+    whole: keras.Model | None = None,
+    held: Collection[str] = (),
 ) -> list[RefitRow]:
     """Changes kernels of a pruned model so that they give what those of the whole did.
 
     Use it through `reconstruct`.
 
     Args:
-        graph: The channels of the whole model.
+        graph: The channels of the whole model, or of what is left of it without some
+            branches.
         removed: Boolean array over the classes of `graph.units`.
         small: The model without these channels. Its kernels are changed.
         batches: Inputs of the model, batch by batch.
@@ -48,23 +58,68 @@ def refit_kernels(
         sequential: See `reconstruct`. Defaults to `True`.
         max_rows: See `reconstruct`. Defaults to `65536`.
         seed: Of the choice of rows. Defaults to `0`.
+        whole: The model whose values are aimed at. Defaults to the model of `graph`.
+        held: Names of layers whose kernels must not change. Defaults to none.
 
     Returns:
-        A `RefitRow` for every kernel that was fitted or that reads removed channels.
+        A `RefitRow` for every kernel that was fitted, that reads removed channels, or
+        that is held.
     """
-    whole, pruned = GraphRunner(graph.model), GraphRunner(small)
-    kernels, reasons = find_kernels(graph, removed, whole, pruned)
-    at_once = [k for k in kernels if not sequential or len(k.whole_calls) > 1]
+    cut, pruned = GraphRunner(graph.model), GraphRunner(small)
+    kernels, reasons = find_kernels(graph, removed, cut, pruned)
+    reasons |= {
+        k.name: "its zeros keep channels closed" for k in kernels if k.name in held
+    }
+    kernels = [kernel for kernel in kernels if kernel.name not in held]
+    aim = cut if whole is None or whole is graph.model else GraphRunner(whole)
+    rest = _aimed(kernels, aim) if sequential else []
+    swept = {kernel.name for kernel in rest}
+    at_once = [k for k in kernels if k.loses and k.name not in swept]
     generator = np.random.default_rng(seed)
-    rows = _correct(
-        whole, [k for k in at_once if k.loses], batches, ridge, max_rows, generator
-    )
+    rows = _correct(cut, at_once, batches, ridge, max_rows, generator)
     if sequential:
-        rest = [kernel for kernel in kernels if len(kernel.whole_calls) == 1]
-        sweep = _Sweep(whole, pruned, batches, ridge, max_rows, generator)
+        sweep = _Sweep(aim, pruned, batches, ridge, max_rows, generator)
         rows += sweep.fit_all(rest)
     rows += [RefitRow(name, reason=reason) for name, reason in reasons.items()]
     _note(graph.model.name, rows)
+    return rows
+
+
+def _aimed(kernels, aim):
+    """Those with one call, here and in the model whose values are aimed at."""
+    calls = calls_by_name(aim)
+    return [
+        dataclasses.replace(kernel, whole_calls=calls[kernel.name])
+        for kernel in kernels
+        if len(kernel.whole_calls) == len(calls.get(kernel.name, ())) == 1
+    ]
+
+
+def refit_masked(
+    model: keras.Model, masked: keras.Model, batches: Sequence[Any], seed: int = 0
+) -> list[RefitRow]:
+    """`refit_kernels` for filters that read some channels by a mask.
+
+    Filters with the same mask are fitted together, from the channels that they read;
+    layers without a mask to what they read from others by then. Use it through
+    `keras_sda.grouping`.
+
+    Args:
+        model: The model before.
+        masked: The one with masks. Its kernels are changed, where masks let them
+            through; masks stay.
+        batches: Inputs of the model, batch by batch.
+        seed: Of the choice of rows. Defaults to `0`.
+
+    Returns:
+        A `RefitRow` for every kernel that was fitted or whose mask cuts.
+    """
+    whole, small = GraphRunner(model), GraphRunner(masked)
+    kernels, reasons = find_masked_kernels(whole, small)
+    generator = np.random.default_rng(seed)
+    rows = _Sweep(whole, small, batches, None, _MAX_ROWS, generator).fit_all(kernels)
+    rows += [RefitRow(name, reason=reason) for name, reason in reasons.items()]
+    _note(model.name, rows)
     return rows
 
 
@@ -160,19 +215,25 @@ class _Sweep:
         if not all(half.is_finite for pair in halves for half in pair):
             return RefitRow(kernel.name, reason=_NOT_FINITE)
         starts = self._starts(kernel, has_shift)
-        powers = sum(half.power for pair in halves for half in pair)
+        powers = sum(float(half.power.sum()) for pair in halves for half in pair)
         before = after = 0.0
         fitted, ridges = [], []
-        for pair, start in zip(halves, starts, strict=True):
-            both = pair[0] + pair[1]
-            ridge = self._ridge
-            if ridge is None:
-                ridge = choose_ridge(pair, start, has_shift)
-            weights = start if ridge is None else fit(both, start, ridge, has_shift)
-            before += both.error(start)
-            after += both.error(weights)
+        for group, start in zip(halves, starts, strict=True):
+            weights = start.copy()
+            for rows, columns in kernel.parts():
+                pair = [half.part(rows, columns) for half in group]
+                both, old = pair[0] + pair[1], start[rows][:, columns]
+                ridge = self._ridge
+                if ridge is None:
+                    ridge = choose_ridge(pair, old, has_shift)
+                new = old if ridge is None else fit(both, old, ridge, has_shift)
+                before += both.error(old)
+                after += both.error(new)
+                block = weights[rows]
+                block[:, columns] = new
+                weights[rows] = block
+                ridges.append(ridge)
             fitted.append(weights)
-            ridges.append(ridge)
         weights = np.concatenate(fitted, -1)
         if shift is not None:
             variable, sign = shift
@@ -190,7 +251,7 @@ class _Sweep:
 
     def _moments(self, kernel):
         """For every group the moments of two halves of the samples."""
-        old = keras.ops.convert_to_numpy(kernel.whole.kernel).astype("float32")
+        old = kernel.values().astype("float32")
         taps = int(np.prod(old.shape[:-2]))
         old = old.reshape(-1, old.shape[-1])
         filters = [
@@ -243,7 +304,7 @@ class _Sweep:
                 Moments(
                     (x.T @ x).astype("float64"),
                     (x.T @ y).astype("float64"),
-                    float(np.sum(np.square(y, dtype="float64"))),
+                    np.sum(np.square(y, dtype="float64"), 0),
                 )
             )
         return tuple(pair)
