@@ -11,6 +11,7 @@ from keras_sda.analysis import LatencyTable
 from keras_sda.data.fit.fit_data import FitData, is_stream_function
 from keras_sda.graph import model_scope
 from keras_sda.objectives import Distillation
+from keras_sda.pruning.refit.calibration_batches import check_reconstruct
 from keras_sda.runs.run import Run
 from keras_sda.runs.train_stage import train_stage
 from keras_sda.search.gates.add_channel_gates import channel_gates
@@ -25,6 +26,7 @@ from keras_sda.search.search_model import SearchModel
 from keras_sda.search.search_options import (
     check_budget,
     check_lambda,
+    check_residual,
     default_loss,
     momentum_sgd,
 )
@@ -240,12 +242,10 @@ class ChannelSearch:
         return [] if self.log is None else self.log.rows
 
     def derive(  # noqa: D417
-        self,
-        threshold: float = 0.9,
-        residual: str = "exact",
-        max_half_open: float = 0.25,
-        round_to: int = 1,
-    ) -> DerivationResult:
+        self, threshold: float = 0.9, residual: str = "exact",
+        max_half_open: float = 0.25, round_to: int = 1, reconstruct: bool = False,
+        data: Any = None,
+    ) -> DerivationResult:  # fmt: skip
         """Cuts out the channels whose gates closed; see `search.derive`.
 
         After a search with `target_macs` the threshold is only where it starts from:
@@ -253,25 +253,25 @@ class ChannelSearch:
         that concerned is logged and in `result.report.settings`.
 
         Args:
-            threshold, residual, max_half_open, round_to: See `search.derive`.
+            threshold, residual, max_half_open, round_to, reconstruct: See
+                `search.derive`. A budget closes gates that still let something
+                through, which `reconstruct` makes up for.
+            data: Images for `reconstruct`; see the class. Defaults to `None`.
 
         Returns:
             A `DerivationResult`.
         """
-        allowed = ("exact", "official") if self._target is None else ("exact",)
-        if residual not in allowed:
-            raise InvalidInputError(
-                "`residual` must be 'exact', or 'official' after a search without "
-                f"`target_macs`. Received: residual={residual!r}."
-            )
+        check_reconstruct(reconstruct, data)
+        check_residual(residual, self._target)
         masks, changes = choose_masks(
             self.gated, self.cost, self._target, threshold, max_half_open, round_to
         )
         settings = {"threshold": threshold, "residual": residual, **changes}
         with self._scope():
             self.result = derive_masks(
-                self.gated, masks, residual, settings, self._input_shape
-            )
+                self.gated, masks, residual, settings, self._input_shape,
+                data(0) if is_stream_function(data) else data, self._seed,
+            )  # fmt: skip
         return self.result
 
     def fine_tune(  # noqa: D417
@@ -295,6 +295,8 @@ class ChannelSearch:
             )
         kept = {name: len(places) for name, places in self.result.kept.items()}
         settings = {**self._settings(data, epochs, options), "kept": kept}
+        if self.result.report.settings.get("reconstruct"):
+            settings["reconstruct"] = True
         model = self.result.model
         if distill is not None:
             settings["distill"] = distill.settings()
@@ -304,22 +306,14 @@ class ChannelSearch:
             return self._run(stage, model, data, epochs, optimizer, options)
 
     def fit(  # noqa: D417
-        self,
-        data: Any,
-        weight_epochs: int,
-        fine_tune_epochs: int,
-        architecture_epochs: int = 10,
-        lambda_arch: float | None = None,
-        target_macs: float | None = None,
-        weight_optimizer: Any = None,
-        fine_tune_optimizer: Any = None,
-        threshold: float = 0.9,
-        residual: str = "exact",
-        max_half_open: float = 0.25,
-        architecture: dict[str, Any] | None = None,
-        round_to: int = 1,
-        **options,
-    ) -> DerivationResult:
+        self, data: Any, weight_epochs: int, fine_tune_epochs: int,
+        architecture_epochs: int = 10, lambda_arch: float | None = None,
+        target_macs: float | None = None, weight_optimizer: Any = None,
+        fine_tune_optimizer: Any = None, threshold: float = 0.9,
+        residual: str = "exact", max_half_open: float = 0.25,
+        architecture: dict[str, Any] | None = None, round_to: int = 1,
+        reconstruct: bool = False, **options,
+    ) -> DerivationResult:  # fmt: skip
         """All stages one after the other.
 
         Args:
@@ -329,7 +323,7 @@ class ChannelSearch:
             architecture_epochs: Epochs of `learn_architecture`. Defaults to `10`.
             lambda_arch, target_macs: See `learn_architecture`.
             weight_optimizer, fine_tune_optimizer: See `train_weights`.
-            threshold, residual, max_half_open, round_to: See `derive`.
+            threshold, residual, max_half_open, round_to, reconstruct: See `derive`.
             architecture: Further arguments of `learn_architecture`.
             **options: For every stage, see the class.
 
@@ -338,6 +332,7 @@ class ChannelSearch:
         """
         check_lambda(lambda_arch, target_macs)
         check_budget(target_macs, self.cost, round_to)
+        check_reconstruct(reconstruct, data, is_used=True)
         with self._kept.opened():
             if weight_epochs:
                 self.train_weights(data, weight_epochs, weight_optimizer, **options)
@@ -345,7 +340,10 @@ class ChannelSearch:
             self.learn_architecture(
                 data, architecture_epochs, lambda_arch, target_macs, **more
             )
-            result = self.derive(threshold, residual, max_half_open, round_to)
+            result = self.derive(
+                threshold, residual, max_half_open, round_to, reconstruct,
+                data if reconstruct else None,
+            )  # fmt: skip
             if fine_tune_epochs:
                 self.fine_tune(data, fine_tune_epochs, fine_tune_optimizer, **options)
         return result

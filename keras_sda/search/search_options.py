@@ -77,6 +77,16 @@ def check_budget(target_macs: Any, cost: GateCost, round_to: int = 1) -> float |
     return target
 
 
+def check_residual(residual: Any, target: float | None) -> None:
+    """Raises `InvalidInputError` where `derive` cannot keep a budget that way."""
+    allowed = ("exact", "official") if target is None else ("exact",)
+    if residual not in allowed:
+        raise InvalidInputError(
+            "`residual` must be 'exact', or 'official' after a search without "
+            f"`target_macs`. Received: residual={residual!r}."
+        )
+
+
 def momentum_sgd(rate: Any) -> keras.optimizers.Optimizer:
     """The optimizer of the published searches.
 

@@ -10,8 +10,14 @@ from absl import logging
 
 from keras_sda.graph import clone_edited, input_specs
 from keras_sda.pruning import PruningPlan, PruningReport
+from keras_sda.pruning.refit.calibration_batches import (
+    calibration_batches,
+    check_reconstruct,
+)
+from keras_sda.pruning.refit.refit_row import RefitRow
 from keras_sda.search.gates.add_channel_gates import channel_gates, remove_channel_gates
 from keras_sda.search.masks.round_masks import check_round_to, round_masks
+from keras_sda.search.surgery.refit_derived import refit_derived
 from keras_sda.search.surgery.remove_closed_channels import remove_closed_channels
 from keras_sda.utils import InvalidInputError
 
@@ -53,6 +59,8 @@ def derive(
     max_half_open: float = 0.25,
     input_shape: Any = None,
     round_to: int = 1,
+    reconstruct: bool = False,
+    data: Any = None,
 ) -> DerivationResult:
     """Returns the physically smaller model that the gates have chosen.
 
@@ -81,13 +89,22 @@ def derive(
             entirely stays closed. What `"exact"` readers of a sum see, of terms that
             keep different channels, may be no multiple: the report names these layers.
             Defaults to `1`.
+        reconstruct: Whether the kernels that stay are fitted, without training, to
+            what the gated model computes as it is, in the mode that its gates have:
+            see `keras_sda.pruning.reconstruct`. They take over what closed gates still
+            let through, and normalizations what open ones scale. Where every gate is 0
+            or 1 the result is exact without it, and nothing changes (but for
+            `residual="official"`). It needs `data`. Defaults to `False`.
+        data: Images for `reconstruct`, some 512 of them, as in `model.fit`; labels are
+            not looked at. Defaults to `None`.
 
     Returns:
         A `DerivationResult`.
 
     Raises:
         InvalidInputError: The gates are untrained or too many are half open, the
-            network would be a constant, or an argument is wrong.
+            network would be a constant, an argument is wrong, or the data do not fit
+            the model.
 
     Example:
 
@@ -107,11 +124,12 @@ def derive(
             f"residual={residual!r}."
         )
     check_round_to(round_to)
+    check_reconstruct(reconstruct, data)
     masks = open_channels(gated, threshold)
     check_trained(gated, threshold, max_half_open)
     masks = round_masks(channel_gates(gated), masks, round_to)
     settings = {"threshold": threshold, "residual": residual, "round_to": round_to}
-    return derive_masks(gated, masks, residual, settings, input_shape)
+    return derive_masks(gated, masks, residual, settings, input_shape, data)
 
 
 def derive_masks(
@@ -120,6 +138,8 @@ def derive_masks(
     residual: str = "exact",
     settings: Mapping[str, Any] | None = None,
     input_shape: Any = None,
+    data: Any = None,
+    seed: int = 0,
 ) -> DerivationResult:
     """`derive` for masks that have been chosen in another way.
 
@@ -129,15 +149,24 @@ def derive_masks(
         residual: See `derive`.
         settings: Goes into the report.
         input_shape: See `derive`.
+        data: Images that the kernels are fitted with. Defaults to `None`, they stay.
+        seed: Of the choice of images and positions. Defaults to `0`.
     """
+    batches = [] if data is None else calibration_batches(data, gated, seed=seed)
     small = remove_closed_channels(gated, masks, residual)
     settings = {"method": "channel gates", **(settings or {})}
+    refits: list[RefitRow] = []
+    if data is not None:
+        settings["reconstruct"] = True
+        is_exact = residual == "exact"
+        refits = refit_derived(gated, masks, small, batches, is_exact, seed)
     if small.branches:
         settings["removed_branches"] = small.branches
     report = PruningReport.of(
         _at_shape(remove_channel_gates(gated), input_shape),
         _at_shape(small.model, input_shape),
         settings=settings,
+        refits=refits,
     )
     for text in report.warnings:
         logging.warning("%s: %s.", gated.name, text)

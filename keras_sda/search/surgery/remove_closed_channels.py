@@ -44,6 +44,9 @@ class SmallerModel:
         silenced: By batch normalisation, how many closed channels had to stay; they
             are zero.
         plan: The channels that went, of the layers that make them.
+        trace: The channels of the gated model, with its gates decided.
+        removed: Which of their classes went.
+        held: Names of layers whose kernels keep closed channels at zero.
     """
 
     model: keras.Model
@@ -51,6 +54,9 @@ class SmallerModel:
     branches: dict[str, list[str]]
     silenced: dict[str, int]
     plan: PruningPlan
+    trace: ChannelTrace
+    removed: np.ndarray
+    held: frozenset[str]
 
 
 def remove_closed_channels(
@@ -93,17 +99,28 @@ def remove_closed_channels(
     if folds or cuts:
         closed = prepared_model(gated, masks, folds, cuts)
     trace = ChannelTrace(closed)
-    gates = {
-        number: ~np.array(step.node.layer.mask)
-        for number, step in enumerate(trace.steps)
-        if type(step.node.layer) is FixedGate
-    }
+    gates = closed_gates(trace)
     removed = ~ZeroFlow(trace).read(gates)
     _keep_something(trace, removed)
     plan = _plan(trace, removed)
     model = remove_channels(trace, removed)
-    silenced = _silence(model, trace, gates, removed)
-    return SmallerModel(model, constants, branches, silenced, plan)
+    silenced, held = _silence(model, trace, gates, removed)
+    return SmallerModel(
+        model, constants, branches, silenced, plan, trace, removed, frozenset(held)
+    )
+
+
+def closed_gates(trace: ChannelTrace) -> dict[int, np.ndarray]:
+    """The steps that are gates, and which channels they close.
+
+    Args:
+        trace: The channels of a model, with `FixedGate` for its gates.
+    """
+    return {
+        number: ~np.array(step.node.layer.mask)
+        for number, step in enumerate(trace.steps)
+        if type(step.node.layer) is FixedGate
+    }
 
 
 def _plan(trace, removed):
@@ -150,7 +167,7 @@ def _keep_something(trace, removed):
 
 def _silence(model, trace, gates, removed):
     """Makes closed channels that stay zero where they are normalised."""
-    silenced = {}
+    silenced, held = {}, set()
     for number, closed in gates.items():
         step = trace.steps[number]
         stays = ~removed[step.inputs[0]]
@@ -169,11 +186,12 @@ def _silence(model, trace, gates, removed):
             )
         if before.name not in {x.name for x in model.layers}:
             continue  # nobody wanted the whole branch
-        _set_to_zero(
-            model.get_layer(before.name), model.get_layer(convolution.name), left
-        )
+        normalization = model.get_layer(before.name)
+        _set_to_zero(normalization, model.get_layer(convolution.name), left)
         silenced[before.name] = len(left)
-    return silenced
+        if normalization.gamma is None:
+            held.add(convolution.name)
+    return silenced, held
 
 
 def _set_to_zero(normalization, convolution, places):
