@@ -55,7 +55,7 @@ def group_and_fine_tune(
     folder: Run | str | os.PathLike | None = None,
     after_grouping: Callable[[keras.Model, GroupingStep], Any] | None = None,
     input_shape: Any = None,
-    reconstruct: bool = False,
+    reconstruct: bool | None = None,
     data: Any = None,
     after_cut: Callable[[keras.Model, GroupingStep], Any] | None = None,
 ) -> FineTunedGroups:
@@ -101,7 +101,7 @@ def group_and_fine_tune(
         input_shape: Shape of one image, where the model leaves it open.
         reconstruct: Whether the kernels of every step are fitted, before
             `after_grouping` and `fine_tune`, to what they gave before the step: see
-            `self_group`. Defaults to `False`.
+            `self_group`. Defaults to `None`: where there are `data`.
         data: Images for `reconstruct`; see `self_group`. Defaults to `None`.
         after_cut: With `reconstruct`, called as `after_grouping` is, before kernels are
             fitted. Defaults to `None`.
@@ -134,7 +134,7 @@ def group_and_fine_tune(
             "there is nothing to reach in steps: use `scheme`='global', or leave "
             f"`balance` out. Received: scheme={scheme!r}."
         )
-    check_reconstruct(reconstruct, data)
+    reconstruct = check_reconstruct(reconstruct, data)
     kinds = {
         entry.kind
         for entry in find_groupable_layers(model, layers, exclude)

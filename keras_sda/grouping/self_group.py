@@ -53,7 +53,7 @@ def self_group(
     init_centroids: Mapping[str, Any] | None = None,
     balance: str | None = None,
     input_shape: Any = None,
-    reconstruct: bool = False,
+    reconstruct: bool | None = None,
     data: Any = None,
 ) -> GroupingResult:
     """Groups the filters of a model by the channels that they need, and masks the rest.
@@ -97,7 +97,8 @@ def self_group(
         reconstruct: Whether the filters of every group are fitted, by least squares and
             without training, to give from the channels that they still read what they
             gave before: see `keras_sda.pruning.reconstruct`. Masks stay as they are;
-            what is fitted is in `report.refits`. It needs `data`. Defaults to `False`.
+            what is fitted is in `report.refits`. Defaults to `None`: where there are
+            `data`.
         data: Images for `reconstruct`, some 512 of them, as in `model.fit`; labels are
             not looked at. Defaults to `None`.
 
@@ -121,7 +122,7 @@ def self_group(
     Source: arXiv 2009.13803 (Neural Networks 132, 2020).
     """
     _check(conv_rate, dense_rate, num_groups, regroup, steps, balance)
-    check_reconstruct(reconstruct, data)
+    reconstruct = check_reconstruct(reconstruct, data)
     graph = as_functional(unwrapped(model))
     batches = calibration_batches(data, graph, seed=seed) if reconstruct else []
     entries = find_groupable_layers(graph, layers, exclude)

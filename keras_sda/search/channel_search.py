@@ -243,8 +243,8 @@ class ChannelSearch:
 
     def derive(  # noqa: D417
         self, threshold: float = 0.9, residual: str = "exact",
-        max_half_open: float = 0.25, round_to: int = 1, reconstruct: bool = False,
-        data: Any = None,
+        max_half_open: float = 0.25, round_to: int = 1,
+        reconstruct: bool | None = None, data: Any = None,
     ) -> DerivationResult:  # fmt: skip
         """Cuts out the channels whose gates closed; see `search.derive`.
 

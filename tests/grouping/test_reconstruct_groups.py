@@ -86,9 +86,7 @@ def test_a_masked_model_is_fitted_to_what_it_gave_itself():
     A layer that stays as it is loses nothing, and neither does what comes before.
     """
     first = self_group(redundant_network(), **{**ARGUMENTS, "conv_rate": 0.2}).model
-    second = self_group(
-        first, 0.0, 0.5, num_groups=2, reconstruct=True, data=(images(), None)
-    )
+    second = self_group(first, 0.0, 0.5, num_groups=2, data=(images(), None))
     (row,) = second.report.refits
     assert row.layer == "head" and row.error_after <= row.error_before
     for weight, value in zip(
@@ -117,7 +115,7 @@ def test_what_cannot_be_fitted_is_named():
     ("arguments", "message"),
     [
         ({"reconstruct": True}, "`reconstruct` needs `data`"),
-        ({"data": images(4)}, "`data` has no use without `reconstruct`"),
+        ({"data": images(4), "reconstruct": False}, "no use with reconstruct=False"),
         ({"reconstruct": images(4)}, "`reconstruct` must be True or False"),
         ({"reconstruct": True, "data": images(4)[:, :, :, :2]}, "`data`"),
         ({"reconstruct": True, "data": images(4) * np.nan}, "not finite"),

@@ -62,11 +62,13 @@ def calibration_batches(
     return batches
 
 
-def check_reconstruct(reconstruct: bool, data: Any, is_used: bool = False) -> None:
-    """Raises where kernels shall be fitted without data, or data have no use.
+def check_reconstruct(
+    reconstruct: bool | None, data: Any, is_used: bool = False
+) -> bool:
+    """Whether kernels are fitted: raises without data, or where data have no use.
 
     Args:
-        reconstruct: Whether kernels shall be fitted.
+        reconstruct: Whether kernels shall be fitted; None where there are data.
         data: See `reconstruct`.
         is_used: Whether data are used without it, too. Defaults to `False`.
 
@@ -74,6 +76,8 @@ def check_reconstruct(reconstruct: bool, data: Any, is_used: bool = False) -> No
         InvalidInputError: One is given without the other, or `reconstruct` is neither
             True nor False.
     """
+    if reconstruct is None:
+        return data is not None
     if not isinstance(reconstruct, bool):
         raise InvalidInputError(
             "`reconstruct` must be True or False; the images are `data`. Received: "
@@ -86,9 +90,9 @@ def check_reconstruct(reconstruct: bool, data: Any, is_used: bool = False) -> No
         )
     if data is not None and not reconstruct and not is_used:
         raise InvalidInputError(
-            "`data` has no use without `reconstruct`. Give reconstruct=True, or leave "
-            "`data` out."
+            "`data` has no use with reconstruct=False. Leave one of them out."
         )
+    return reconstruct
 
 
 def _check_finite(inputs):

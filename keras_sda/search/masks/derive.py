@@ -59,7 +59,7 @@ def derive(
     max_half_open: float = 0.25,
     input_shape: Any = None,
     round_to: int = 1,
-    reconstruct: bool = False,
+    reconstruct: bool | None = None,
     data: Any = None,
 ) -> DerivationResult:
     """Returns the physically smaller model that the gates have chosen.
@@ -94,7 +94,7 @@ def derive(
             see `keras_sda.pruning.reconstruct`. They take over what closed gates still
             let through, and normalizations what open ones scale. Where every gate is 0
             or 1 the result is exact without it, and nothing changes (but for
-            `residual="official"`). It needs `data`. Defaults to `False`.
+            `residual="official"`). Defaults to `None`: where there are `data`.
         data: Images for `reconstruct`, some 512 of them, as in `model.fit`; labels are
             not looked at. Defaults to `None`.
 

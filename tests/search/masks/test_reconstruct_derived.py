@@ -180,7 +180,7 @@ def test_a_budget_closes_gates_and_a_search_goes_on(tmp_path):
     ("arguments", "message"),
     [
         ({"reconstruct": True}, "`reconstruct` needs `data`"),
-        ({"data": images(4)}, "`data` has no use without `reconstruct`"),
+        ({"data": images(4), "reconstruct": False}, "no use with reconstruct=False"),
         ({"reconstruct": True, "data": images(4)[..., :1]}, "`data`"),
     ],
 )
