@@ -1,10 +1,15 @@
 """`keras-sda group` as users see it."""
 
+import json
+
 import keras
+import numpy as np
 import pytest
 from training.tiny_search_run import tiny_classifier
 
 from keras_sda import cli
+from keras_sda.training.commands import group_classifier
+from keras_sda.utils import InvalidInputError
 
 QUICK = ["--dataset", "digits", "--max_train_examples", "64", "--batch_size", "32"]
 
@@ -53,6 +58,40 @@ def test_group_and_what_follows(capsys, model_file, tmp_path):
     assert "accuracy" in capsys.readouterr().out
     assert cli.main(["profile", packed]) == 0
     assert "MACs" in capsys.readouterr().out
+
+
+def stop(*_, **__):
+    raise InvalidInputError("stop")
+
+
+def test_reconstruct_and_go_on(capsys, monkeypatch, model_file, tmp_path):
+    """A run that stopped after its filters were fitted ends in the same bits."""
+    arguments = ["group", str(model_file), *QUICK, "--reconstruct", "--form", "none"]
+    arguments += ["--conv_rate", "0.5", "--dense_rate", "0.3", "--num_groups", "4"]
+    arguments += ["--fine_tune_epochs", "1", "--output"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert cli.main([*arguments, str(whole)]) == 0
+    text = capsys.readouterr().out
+    assert "% cut, " in text and "% reconstructed, " in text
+    assert "Test accuracy cut only, global: " in text
+    with monkeypatch.context() as patch:
+        patch.setattr(group_classifier, "fine_tune_classifier", stop)
+        assert "stop" in fails(capsys, *arguments, stopped)
+    assert cli.main(["group", "--resume", "--output", str(stopped)]) == 0
+    one, other = (
+        keras.saving.load_model(path / "model.keras") for path in (whole, stopped)
+    )
+    for a, b in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    found = [
+        json.loads((path / "metrics.json").read_text()) for path in (whole, stopped)
+    ]
+    assert found[0]["steps"] == found[1]["steps"]
+    assert found[0]["accuracy_cut"] == found[0]["steps"][0]["accuracy_cut"]
+    rows = json.loads((whole / "report.json").read_text())["refits"]
+    assert {row["layer"] for row in rows} == {"conv2", "conv3", "predictions"}
+    without = ["group", model_file, "--reconstruct", "--output", tmp_path / "no"]
+    assert "needs `dataset`" in fails(capsys, *without)
 
 
 def test_help(capsys):

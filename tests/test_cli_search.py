@@ -1,10 +1,15 @@
 """`keras-sda search` as users see it."""
 
+import json
+
 import keras
+import numpy as np
 import pytest
 from training.tiny_search_run import tiny_classifier
 
 from keras_sda import cli
+from keras_sda.search import ChannelSearch
+from keras_sda.utils import InvalidInputError
 
 QUICK = ["--dataset", "digits", "--max_train_examples", "64", "--batch_size", "32"]
 
@@ -55,6 +60,36 @@ def test_search_report_and_other_commands(capsys, model_file, tmp_path):
     message = fails(capsys, "search", "--target_macs", "0.5", "--model", *gated)
     assert "gates already" in message
     assert not (tmp_path / "again").exists()
+
+
+def stop(*_, **__):
+    raise InvalidInputError("stop")
+
+
+@pytest.mark.large
+def test_reconstruct_and_go_on(capsys, monkeypatch, model_file, tmp_path):
+    """A run that stopped after its kernels were fitted ends in the same bits."""
+    arguments = ["search", "--model", str(model_file), *QUICK, "--target_macs", "0.6"]
+    arguments += ["--architecture_epochs", "1", "--fine_tune_epochs", "1"]
+    arguments += ["--reconstruct", "--output"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert cli.main([*arguments, str(whole)]) == 0
+    text = capsys.readouterr().out
+    assert "% cut, " in text and "% reconstructed, " in text
+    with monkeypatch.context() as patch:
+        patch.setattr(ChannelSearch, "fine_tune", stop)
+        assert "stop" in fails(capsys, *arguments, stopped)
+    assert cli.main(["search", "--resume", "--output", str(stopped)]) == 0
+    one, other = (
+        keras.saving.load_model(path / "model.keras") for path in (whole, stopped)
+    )
+    for a, b in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    found = [
+        json.loads((path / "metrics.json").read_text()) for path in (whole, stopped)
+    ]
+    for name in ("accuracy_cut", "accuracy_derived"):
+        assert found[0][name] == found[1][name]
 
 
 def test_bad_search(capsys, model_file, tmp_path):

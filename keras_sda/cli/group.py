@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from keras_sda.cli.run import run_options, show_changes, typed_options
+from keras_sda.cli.run import made_smaller, run_options, show_changes, typed_options
 from keras_sda.utils import InvalidInputError
 
 
@@ -64,9 +64,10 @@ def _group(options, show):
             f"{metrics['macs_packed']:,} (layers: {forms})"
         )
     if "accuracy" in metrics:
+        words = made_smaller(metrics, "grouped")
         text = (
-            f"test accuracy {metrics['accuracy_before']:.2%} before, "
-            f"{metrics['accuracy_grouped']:.2%} grouped, {metrics['accuracy']:.2%} now"
+            f"test accuracy {metrics['accuracy_before']:.2%} before, {words}, "
+            f"{metrics['accuracy']:.2%} now"
         )
         if "accuracy_packed" in metrics:
             text += f", {metrics['accuracy_packed']:.2%} packed"

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from keras_sda.cli.run import run_options, show_changes, typed_options
+from keras_sda.cli.run import made_smaller, run_options, show_changes, typed_options
 from keras_sda.utils import InvalidInputError
 
 
@@ -72,15 +72,9 @@ def _prune(options, show):
     metrics = prune_classifier(chosen, log=show)
     show_changes(metrics, show)
     if "accuracy" in metrics:
-        words = f"{metrics['accuracy_pruned']:.2%} pruned"
-        if "accuracy_cut" in metrics:
-            words = (
-                f"{metrics['accuracy_cut']:.2%} cut, "
-                f"{metrics['accuracy_pruned']:.2%} reconstructed"
-            )
         show(
-            f"test accuracy {metrics['accuracy_before']:.2%} before, {words}, "
-            f"{metrics['accuracy']:.2%} now"
+            f"test accuracy {metrics['accuracy_before']:.2%} before, "
+            f"{made_smaller(metrics, 'pruned')}, {metrics['accuracy']:.2%} now"
         )
     if metrics.get("latency"):
         show(f"latency ratio {metrics['latency']['ratio']:.3f}")

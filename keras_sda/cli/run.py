@@ -45,3 +45,16 @@ def show_changes(metrics: dict, show: Callable[[str], None]) -> None:
     for name in ("params", "macs"):
         before, after = metrics[f"{name}_before"], metrics[name]
         show(f"{name} {before:,} -> {after:,} ({after / max(before, 1):.1%})")
+
+
+def made_smaller(metrics: dict, made: str) -> str:
+    """The accuracy of the small model before training, in words.
+
+    Args:
+        metrics: Contents of metrics.json.
+        made: What the command did, such as `"pruned"`.
+    """
+    accuracy = metrics[f"accuracy_{made}"]
+    if "accuracy_cut" in metrics:
+        return f"{metrics['accuracy_cut']:.2%} cut, {accuracy:.2%} reconstructed"
+    return f"{accuracy:.2%} {made}"

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from keras_sda.cli.run import run_options, show_changes, typed_options
+from keras_sda.cli.run import made_smaller, run_options, show_changes, typed_options
 
 
 def add_search_command(
@@ -42,6 +42,6 @@ def _search(options, show):
     show_changes(metrics, show)
     show(
         f"test accuracy {metrics['accuracy_before']:.2%} before, "
-        f"{metrics['accuracy_derived']:.2%} derived, {metrics['accuracy']:.2%} now"
+        f"{made_smaller(metrics, 'derived')}, {metrics['accuracy']:.2%} now"
     )
     show(f"results in {chosen.output}")

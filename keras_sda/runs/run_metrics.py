@@ -54,7 +54,7 @@ class RunMetrics:
         learning_rate: `train`: the highest one.
         ema: `train`: whether the weights are averaged over the steps.
         fine_tune_epochs: `prune`: epochs after each step.
-        accuracy_cut: `prune` with `reconstruct`: after the last step, before its
+        accuracy_cut: All but `train`, with `reconstruct`: after the last cut, before
             kernels were fitted.
         accuracy_pruned: `prune`: after the last step, before it was trained on.
         steps: `prune`, `group`: a row per step.

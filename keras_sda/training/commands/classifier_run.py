@@ -28,6 +28,7 @@ from keras_sda.runs.space_guard import check_free_space
 from keras_sda.tasks import Classification, Task
 from keras_sda.training.commands.draw_curves import draw_curves
 from keras_sda.training.options.run_options import RunOptions
+from keras_sda.training.recipes.recipe import Recipe
 from keras_sda.training.strategies.make_deterministic import make_deterministic
 from keras_sda.training.strategies.make_strategy import make_strategy
 from keras_sda.utils import atomic_write, save_model
@@ -159,6 +160,26 @@ class ClassifierRun:
             given = getattr(self.options, "activation", None)
             self.task = Classification.of(self.model, given)
         return self.task
+
+    def plain_images(self, recipe: Recipe, count: int = 512) -> Any:
+        """Some training images in the order of the seed, as a stream of batches.
+
+        Args:
+            recipe: How they are cropped; they are not augmented.
+            count: About how many, whole batches of 32. Defaults to `512`.
+        """
+        count = min(count, self.dataset.num_train)
+        batch_size = min(32, count)
+        stream = self.find_task().training_stream(
+            self.dataset,
+            recipe,
+            self.size,
+            batch_size,
+            epochs=1,
+            seed=self.options.seed,
+            augmentation="none",
+        )
+        return stream.take(-(-count // batch_size))
 
     def distillation(self, whole: keras.Model) -> Distillation | None:
         """The whole network as a teacher, where the options ask for one.

@@ -55,7 +55,8 @@ def group_classifier(
     Returns:
         The contents of `metrics.json`: test accuracy of the whole network
         (`accuracy_before`), with the last groups before training on
-        (`accuracy_grouped`), of the masked model (`accuracy`) and of the packed one
+        (`accuracy_grouped`; with `reconstruct` also before the filters were fitted,
+        `accuracy_cut`), of the masked model (`accuracy`) and of the packed one
         (`accuracy_packed`); parameters and MACs before, as the masks leave them, as
         the paper counts them and as the packed model has them; latency of the packed
         model beside the one before.
@@ -139,6 +140,9 @@ class _GroupRun(ClassifierRun):
             seed=options.seed,
             folder=self.kept,
             after_grouping=self.measure_groups,
+            reconstruct=options.reconstruct,
+            data=self.plain_images(self.recipe) if options.reconstruct else None,
+            after_cut=self.measure_cut,
         )
         report = result.report
         for text in report.warnings:
@@ -149,13 +153,15 @@ class _GroupRun(ClassifierRun):
             grouped = [x for x in result.steps if x.groups][-1]
             metrics = {
                 "accuracy_before": before["accuracy"],
-                "accuracy_grouped": self.measured(grouped.name),
+                "accuracy_grouped": self.measured(grouped.name, "accuracy_grouped"),
                 "accuracy": after["accuracy"],
                 "loss": after["loss"],
                 "recipe": self.recipe_name,
                 "batch_size": self.batch_size,
                 "image_size": self.size,
             }
+            if options.reconstruct:
+                metrics["accuracy_cut"] = self.measured(grouped.name, "accuracy_cut")
         rows, marks, steps = self.training_rows(result.steps)
         whole = published_counts(self.model)
         metrics |= {
@@ -237,8 +243,13 @@ class _GroupRun(ClassifierRun):
         if measured:
             self.kept.stage(step.name).note(accuracy_grouped=measured["accuracy"])
 
-    def measured(self, name) -> float | None:
-        return self.kept.stage(name).fact("accuracy_grouped", float)
+    def measure_cut(self, model: keras.Model, step: GroupingStep) -> None:
+        """The accuracy of a step before its filters are fitted, kept likewise."""
+        measured = self.measure(model, f"cut only, {step.name}")
+        self.kept.stage(step.name).note(accuracy_cut=measured["accuracy"])
+
+    def measured(self, name, what) -> float | None:
+        return self.kept.stage(name).fact(what, float)
 
     def history(self, name) -> list[dict]:
         return read_history(self.kept.work / name / "history.csv")
@@ -256,8 +267,9 @@ class _GroupRun(ClassifierRun):
             if not number:
                 continue
             step = dataclasses.asdict(steps[number - 1])
-            if (measured := self.measured(name)) is not None:
-                step["accuracy_grouped"] = measured
+            for what in ("accuracy_cut", "accuracy_grouped"):
+                if (measured := self.measured(name, what)) is not None:
+                    step[what] = measured
             if history:
                 step["accuracy"] = history[-1]["val_accuracy"]
             found.append(step)

@@ -125,7 +125,7 @@ class _PruneRun(ClassifierRun):
         if self.dataset is None and self.plan is None:
             self.log(f"{WITHOUT_DATA} Name one that it knows (--dataset).")
         if options.needs_data or options.fits_kernels:
-            data = self.importance_data()
+            data = self.plain_images(self.recipe, options.importance_examples)
         if options.needs_data:
             loss = self.find_task().loss()
         result = prune(
@@ -205,20 +205,6 @@ class _PruneRun(ClassifierRun):
         found = {name: stage.fact(name, kind) for name, kind in _FACTS.items()}
         known = {name: value for name, value in found.items() if value is not None}
         return {"step": number, **known}
-
-    def importance_data(self):
-        count = min(self.options.importance_examples, self.dataset.num_train)
-        batch_size = min(32, count)
-        stream = self.find_task().training_stream(
-            self.dataset,
-            self.recipe,
-            self.size,
-            batch_size,
-            epochs=1,
-            seed=self.options.seed,
-            augmentation="none",
-        )
-        return stream.take(-(-count // batch_size))
 
     def write_result(self, result, before) -> dict:
         steps = [self.step_row(n) for n in range(1, self.options.steps + 1)]

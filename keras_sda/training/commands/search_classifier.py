@@ -54,8 +54,9 @@ def search_classifier(
     Returns:
         The contents of `metrics.json`: test accuracy of the whole network before the
         gates learn (`accuracy_before`), of the derived one before
-        (`accuracy_derived`) and after fine-tuning (`accuracy`), parameters and MACs
-        before and after, seconds per stage.
+        (`accuracy_derived`) and after fine-tuning (`accuracy`), with `reconstruct`
+        also before its kernels were fitted (`accuracy_cut`); parameters and MACs before
+        and after, seconds per stage.
 
     Raises:
         InvalidInputError: An option, the model, the data or the folder cannot be used,
@@ -119,11 +120,17 @@ class _SearchRun(ClassifierRun):
             regularizer=options.regularizer,
             final_beta=plan.final_beta,
         )
-        result = search.derive(
+        how = (
             plan.threshold,
             "official" if options.residual == "official" else "exact",
             options.max_half_open,
         )
+        result, cut = search.derive(*how), {}
+        if options.reconstruct:
+            measured = self.measure(result.model, "of the derived network, cut only")
+            cut = {"accuracy_cut": measured["accuracy"]}
+            images = self.plain_images(plan.recipe)
+            result = search.derive(*how, reconstruct=True, data=images)
         report = result.report
         self.log(
             f"Derived: MACs {report.macs_before:,} -> {report.macs_after:,}, "
@@ -135,6 +142,7 @@ class _SearchRun(ClassifierRun):
             last = self.measure(result.model, "after fine-tuning")
         accuracies = {
             "accuracy_before": whole["accuracy"],
+            **cut,
             "accuracy_derived": derived["accuracy"],
             "accuracy": last["accuracy"],
             "loss": last["loss"],

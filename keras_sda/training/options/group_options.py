@@ -35,6 +35,8 @@ class GroupOptions(FineTuningOptions, DeviceOptions):
         regroup: `"once"` or `"every_step"`, see `self_group`.
         layers: `"auto"`, or names of the layers that get groups, separated by commas.
         exclude: Names of layers that get none, separated by commas.
+        reconstruct: Fit the filters of every group, from 512 training images, to give
+            what they gave before the cut, before any training.
         form: What `pack` makes of masked layers, or `"none"`: no packed.keras.
         latency_batch_size: Images per run when forms and models are timed.
         dataset: Dataset of training and accuracy, as in training.
@@ -116,6 +118,11 @@ class GroupOptions(FineTuningOptions, DeviceOptions):
     exclude: str = option(
         "", "Names of layers that get no groups, separated by commas."
     )
+    reconstruct: bool = option(
+        False,
+        "Fit the filters to give what they gave before from what they still read, "
+        "without training.",
+    )
     form: str = option(
         "auto",
         "Packed form. auto: the fastest of each layer on this device. none: do not "
@@ -160,6 +167,11 @@ class GroupOptions(FineTuningOptions, DeviceOptions):
                 raise InvalidInputError(
                     f"`{name}` needs `dataset` (--dataset), the images to train on."
                 )
+        if self.dataset is None and self.reconstruct:
+            raise InvalidInputError(
+                "`reconstruct` (--reconstruct) needs `dataset` (--dataset): it looks "
+                "at training images."
+            )
         last = self.fine_tune_epochs if self.scheme == "global" else (
             self.local_epochs if self.scheme == "local" else None
         )  # fmt: skip

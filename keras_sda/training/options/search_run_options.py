@@ -34,6 +34,8 @@ class SearchOptions(FineTuningOptions, DeviceOptions):
             sum), see `add_channel_gates`, or `"official"`, see `derive`.
         threshold: Gates above it stay open; from the recipe if None.
         max_half_open: Share of gates that may be half open, see `derive`.
+        reconstruct: Fit the kernels of the derived network, from 512 training images,
+            to what the one with gates gives, before any fine-tuning.
         exclude: Names of normalisations or convolutions that get no gate, separated by
             commas.
         activation: What turns the outputs into probabilities, where the model does not
@@ -113,6 +115,11 @@ class SearchOptions(FineTuningOptions, DeviceOptions):
     )
     max_half_open: float = option(
         0.25, "Share of gates that may be half open at the end; they are closed."
+    )
+    reconstruct: bool = option(
+        False,
+        "Fit the kernels of the derived network to take over what closed gates still "
+        "let through, without training.",
     )
     exclude: str = option(
         "", "Names of layers that get no gate behind them, separated by commas."
