@@ -137,9 +137,11 @@ def find_masked_kernels(
     others = calls_by_name(small)
     found, reasons = [], {}
     for name, calls in calls_by_name(whole).items():
-        layer, small_layer = calls[0].layer, others[name][0].layer
-        if getattr(layer, "kernel", None) is None:
+        layer = calls[0].layer
+        # Operations have other names in every copy of a model.
+        if getattr(layer, "kernel", None) is None or name not in others:
             continue
+        small_layer = others[name][0].layer
         reason = _why_not(layer, calls, others[name], (*_KINDS, *_MASKED))
         if not reason and len(calls) > 1:
             reason = "it is called several times"

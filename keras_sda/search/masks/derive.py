@@ -16,8 +16,8 @@ from keras_sda.pruning.refit.calibration_batches import (
 )
 from keras_sda.pruning.refit.refit_row import RefitRow
 from keras_sda.search.gates.add_channel_gates import channel_gates, remove_channel_gates
+from keras_sda.search.masks.refit_derived import refit_derived
 from keras_sda.search.masks.round_masks import check_round_to, round_masks
-from keras_sda.search.surgery.refit_derived import refit_derived
 from keras_sda.search.surgery.remove_closed_channels import remove_closed_channels
 from keras_sda.utils import InvalidInputError
 
