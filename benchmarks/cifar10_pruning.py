@@ -149,6 +149,7 @@ def pruned_model(path, model, criterion, seed, data, macs, importance_images):
         data=images if CRITERIA[criterion].needs else None,
         loss="categorical_crossentropy",
         seed=seed,
+        reconstruct=False,  # cifar10_reconstruct.py compares both
     ).model
 
 

@@ -1,6 +1,7 @@
 """What EfficientNet-Lite0 keeps of its accuracy without any training.
 
     python benchmarks/lite0_reconstruct.py
+    python benchmarks/lite0_reconstruct.py --steps 3 --criteria taylor --macs 0.75
     python benchmarks/lite0_reconstruct.py --times  # on an idle machine, afterwards
 
 Channels of the network with its ImageNet weights are chosen by a criterion and cut, and
@@ -13,59 +14,45 @@ run that was killed goes on. Needs ../shared/data.
 
 import argparse
 import pathlib
-import time
 
 import keras
 import lite0
 import numpy as np
 import rows
 from absl import logging
+from refitted import cut_and_refit
 
 from keras_sda.analysis import profile
-from keras_sda.graph import ChannelGraph
-from keras_sda.pruning import make_plan, reconstruct, shrink
 
 RESULT = rows.RESULTS / "lite0_reconstruct.csv"
-KEY = ("criterion", "target_macs", "images", "importance_images")
+KEY = ("criterion", "scope", "steps", "target_macs", "images", "importance_images")
 
 
-def measure(model, images, labels, criterion, macs, options):
-    """One row; the small models are kept in the folder of work."""
+def measure(model, images, labels, case, options):
+    """One row; the small model is kept in the folder of work."""
+    images = images.astype("float32")
     wanted = np.array(lite0.CLASSES)[labels]
-    looked = slice(options.importance_images)
-    needs = {
-        "l1": {},
-        "activation": {"data": images[looked].astype("float32")},
-        "taylor": {
-            "data": (images[looked].astype("float32"), wanted[looked]),
-            "loss": "sparse_categorical_crossentropy",
-        },
-    }
-    start = time.perf_counter()
-    graph = ChannelGraph(model)
-    plan = make_plan(
-        model, macs=macs, importance=criterion, graph=graph, **needs[criterion]
+    found = cut_and_refit(
+        model,
+        case["criterion"],
+        case["target_macs"],
+        (images[: options.images], wanted[: options.images]),
+        tuple(array[: options.importance_images] for array in (images, wanted)),
+        scope=options.scope,
+        steps=options.steps,
+        loss="sparse_categorical_crossentropy",
     )
-    planned = time.perf_counter()
-    small = reconstruct(model, plan, images[: options.images])
-    fitted = time.perf_counter()
-    cut = shrink(model, plan)
-    small.save(options.work / f"{criterion}_{macs}.keras")
-    test = options.test
-    among, top1 = lite0.accuracies(cut, *test)
-    among_refitted, top1_refitted = lite0.accuracies(small, *test)
+    found.small.save(small_path(case, options))
+    among, top1 = lite0.accuracies(found.cut, *options.test)
+    among_refitted, top1_refitted = lite0.accuracies(found.small, *options.test)
     return {
-        "criterion": criterion,
-        "target_macs": macs,
-        "images": options.images,
-        "importance_images": options.importance_images,
+        **case,
         "among_ten_cut": round(among, 2),
         "top1_cut": round(top1, 2),
         "among_ten": round(among_refitted, 2),
         "top1": round(top1_refitted, 2),
-        **rows.sizes(profile(model), profile(small)),
-        "plan_seconds": round(planned - start, 1),
-        "reconstruct_seconds": round(fitted - planned, 1),
+        **rows.sizes(profile(model), profile(found.small)),
+        **found.seconds(),
         "latency_ratio": "",
         "latency_ratio_low": "",
         "latency_ratio_high": "",
@@ -73,25 +60,22 @@ def measure(model, images, labels, criterion, macs, options):
     }
 
 
+def small_path(row, options):
+    """Where the small model of a row is kept."""
+    return options.work / f"{'_'.join(str(row[column]) for column in KEY)}.keras"
+
+
 def add_times(model, options):
     """Ratios small / whole of the rows that are there."""
     for row in rows.read_rows(options.output):
-        path = options.work / f"{row['criterion']}_{row['target_macs']}.keras"
+        path = small_path(row, options)
         if not path.exists():
             logging.warning("%s is not there; its row keeps its times.", path)
             continue
         small = keras.saving.load_model(path)
-        result = rows.compare_latency(
-            {"whole": model, "small": small}, batch_size=1, num_runs=options.runs
-        )
-        low, high = result.ratio_iqrs["small"]
-        row["latency_ratio"] = round(result.ratios["small"], 4)
-        row["latency_ratio_low"], row["latency_ratio_high"] = (
-            round(low, 4),
-            round(high, 4),
-        )
+        row |= rows.latency_ratio(model, small, options.runs)
         rows.replace_row(row, options.output, KEY)
-        logging.info("%s %s: %s", row["criterion"], row["target_macs"], low)
+        logging.info("%s: %s", path.stem, row["latency_ratio"])
 
 
 def main():
@@ -101,6 +85,8 @@ def main():
     )
     parser.add_argument("--criteria", nargs="+", default=["taylor", "activation", "l1"])
     parser.add_argument("--macs", nargs="+", type=float, default=[0.9, 0.75, 0.5])
+    parser.add_argument("--scope", default="global", help="see make_plan")
+    parser.add_argument("--steps", type=int, default=1, help="refitted after each")
     parser.add_argument("--images", type=int, default=384)
     parser.add_argument("--importance_images", type=int, default=256)
     parser.add_argument("--times", action="store_true", help="latencies alone")
@@ -118,14 +104,17 @@ def main():
     options.test = lite0.load_images("validation")
     for macs in options.macs:
         for criterion in options.criteria:
-            key = [
-                str(x)
-                for x in (criterion, macs, options.images, options.importance_images)
-            ]
-            table = rows.read_rows(options.output) if options.output.exists() else []
-            if any([row[c] for c in KEY] == key for row in table):
+            case = {
+                "criterion": criterion,
+                "scope": options.scope,
+                "steps": options.steps,
+                "target_macs": macs,
+                "images": options.images,
+                "importance_images": options.importance_images,
+            }
+            if rows.has_row(options.output, **case):
                 continue
-            row = measure(model, images, labels, criterion, macs, options)
+            row = measure(model, images, labels, case, options)
             rows.replace_row(row, options.output, KEY)
             logging.info("%s", row)
 

@@ -109,6 +109,19 @@ def timed(model, small, batch_size, options):
     }
 
 
+def latency_ratio(model, small, num_runs, batch_size=1):
+    """The ratio small / whole with its quartiles: columns of a row."""
+    result = compare_latency(
+        {"whole": model, "small": small}, batch_size=batch_size, num_runs=num_runs
+    )
+    low, high = result.ratio_iqrs["small"]
+    return {
+        "latency_ratio": round(result.ratios["small"], 4),
+        "latency_ratio_low": round(low, 4),
+        "latency_ratio_high": round(high, 4),
+    }
+
+
 def quartiles(values, digits):
     """Lower quartile, median and upper quartile, rounded."""
     return [round(q, digits) for q in timer.quartiles(values)]
@@ -119,3 +132,11 @@ def replace_row(row, path, key):
     mine = [str(row[column]) for column in key]
     others = [old for old in read_rows(path) if [old[c] for c in key] != mine]
     write_rows([*others, row], path)
+
+
+def has_row(path, **wanted):
+    """Whether a row with these values is there."""
+    return any(
+        all(row[column] == str(value) for column, value in wanted.items())
+        for row in read_rows(path)
+    )

@@ -16,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parent
 BUDGETS = {
     "analysis": 130,
     "applications": 250,
+    "benchmarks": 10,
     "cli": 10,
     "command line": 130,
     "data": 80,

@@ -114,7 +114,7 @@ def test_no_folder_is_crowded():
 
 def test_tests_mirror_the_package():
     folders = {path.parent.relative_to(PACKAGE) for path in FILES}
-    others = {pathlib.Path(x) for x in ("fixtures", "notebooks", "tools")}
+    others = {pathlib.Path(x) for x in ("benchmarks", "fixtures", "notebooks", "tools")}
     for path in (ROOT / "tests").rglob("test_*.py"):
         folder = path.parent.relative_to(ROOT / "tests")
         assert folder in folders | others, f"{path}: the package has no such folder"

@@ -2,6 +2,7 @@
 
 import collections
 
+from reconstruction_tables import RECONSTRUCTION_TABLES
 from table_cells import (
     Table,
     either,
@@ -111,6 +112,7 @@ def cifar10_channel_search_whole():
 
 
 TABLES = {
+    **RECONSTRUCTION_TABLES,
     "headlines": headlines,
     "cifar10_pruning": cifar10_pruning,
     "cifar10_channel_search": cifar10_channel_search,

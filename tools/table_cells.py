@@ -89,3 +89,20 @@ class Table:
         cells = [plain(c) if isinstance(c, str) else c for c in self.columns.values()]
         rows = self.choose(rows_of(self.name, **self.wanted))
         return lines_of(list(self.columns), [[c(row) for c in cells] for row in rows])
+
+
+def once_measured(name, table, command):
+    """A table, or how to measure what it shows, where its CSV file is not there yet.
+
+    Args:
+        name: The CSV file.
+        table: Returns the lines.
+        command: What in `benchmarks` writes the rows.
+    """
+
+    def lines():
+        if (RESULTS / f"{name}.csv").exists():
+            return table()
+        return [f"Not measured yet: `python benchmarks/{command}` writes the rows."]
+
+    return lines

@@ -47,3 +47,13 @@ def test_a_table_is_rewritten_and_the_rest_kept(tool, cells):
 def test_a_row_that_is_not_there_is_said(cells):
     with pytest.raises(SystemExit, match=r"pruning_cost.csv has no row with"):
         cells.rows_of("pruning_cost", network="none")
+
+
+def test_a_table_whose_rows_are_not_there_yet_says_how_to_get_them(cells):
+    table = cells.Table("pruning_cost", {"network": "network"})
+    known = cells.once_measured("pruning_cost", table, "some.py --now")
+    absent = cells.once_measured("no_such_rows", table, "some.py --now")
+    assert known() == table()
+    assert absent() == [
+        "Not measured yet: `python benchmarks/some.py --now` writes the rows."
+    ]
