@@ -16,7 +16,7 @@ def check_reachable(
 
     Use it before pruning in steps: the last step would fail only after the others have
     been trained. How far a model can go hardly depends on which channels go first, so
-    criteria that need data are replaced by `"l1"`.
+    criteria that need data are replaced by `"l1"`, and `scope="loss"` by `"global"`.
 
     Args:
         model: The model before the first step.
@@ -40,4 +40,6 @@ def check_reachable(
     """
     if importance is None or find_criterion(importance).needs:
         importance = "l1"
+    if arguments.get("scope") == "loss":
+        arguments["scope"] = "global"
     return make_plan(model, importance=importance, **arguments)

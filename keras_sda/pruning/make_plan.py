@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_sda.analysis import LatencyTable, compare_latency
+from keras_sda.data.fit.array_structures import is_number
 from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning.blocks.block_importance import least_important_blocks
 from keras_sda.pruning.blocks.remove_blocks import remove_blocks
@@ -18,14 +19,20 @@ from keras_sda.pruning.budget.find_targets import (
     count_left,
     find_targets,
 )
+from keras_sda.pruning.budget.group_savings import small_groups
+from keras_sda.pruning.budget.masked_loss import MaskedLoss
 from keras_sda.pruning.budget.meet_latency import meet_latency
-from keras_sda.pruning.budget.select_channels import select_channels
+from keras_sda.pruning.budget.rate_by_loss import rate_by_loss
+from keras_sda.pruning.budget.select_channels import floor_of, select_channels
 from keras_sda.pruning.criteria.collect_statistics import collect_statistics
 from keras_sda.pruning.criteria.criteria import CRITERIA, companions, find_criterion
 from keras_sda.pruning.criteria.criterion import Criterion
 from keras_sda.pruning.default_importance import default_importance
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.utils import InvalidInputError
+
+# What no share says that was measured, behind the last of them, is not cut.
+_FLOOR_BY_LOSS = 0.1
 
 
 def make_plan(
@@ -47,11 +54,20 @@ def make_plan(
     budget: Sequence[tuple[Cost, float]] = (),
     latency_table: LatencyTable | None = None,
     blocks: int | Collection[str] = (),
+    floor: float | None = None,
+    max_evaluations: int = 120,
 ) -> PruningPlan:
     """Plans which channels of a model to remove to meet a budget.
 
     Use it where you want to look at a plan, store it or replay it; `prune` does all in
     one call. At least one target is needed, or blocks; with several, all are met.
+
+    Where scores are compared as they are, as those of `"taylor"`, and for
+    `scope="loss"`, groups that save next to nothing of any target (under 2 %, and under
+    a tenth of what groups save on average) lose channels only after all others. There
+    the loss of up to 256 samples before and after the cut alone is in `expected`, too,
+    beside that of a model which looks at nothing: where the criterion asks for
+    gradients, and data can be read twice.
 
     Args:
         model: A functional or built sequential model. It is not changed.
@@ -67,21 +83,24 @@ def make_plan(
             Defaults to `None`: `"taylor"` where `data` have targets and there is a
             loss, `"activation"` where they have none, `"l1"` without data.
         scope: `"global"` compares channels of all layers, relative to the mean of their
-            group; `"layer"` takes the same share of every group. Defaults to
-            `"global"`.
+            group; `"layer"` takes the same share of every group. `"loss"` measures on
+            `data` how much the loss rises when parts of a group are left out, and takes
+            most where that is least for what it saves; the criterion then says only
+            which channels of a group go first. Every group is measured alone, so it is
+            best for moderate cuts, or in `steps`. Defaults to `"global"`.
         round_to: Layers keep multiples of so many channels. Where the channels of a
             layer fall into several groups, each group does, and those that have to stay
             come on top; the report of `prune` names layers that end with other numbers.
             Defaults to `1`.
         min_channels: Layers keep at least so many channels. Defaults to `1`.
         exclude: Names of layers that lose no channel. Defaults to none.
-        data: For criteria that look at data, such as `"taylor"` and `"activation"`, and
-            for a number of `blocks`: anything that `model.fit` takes. Those that go by
-            the weights alone refuse it. Defaults to `None`.
-        loss: For criteria of gradients, such as `"taylor"`, and for a number of
-            `blocks`: a Keras loss or its name. Defaults to that of the compiled model,
-            else to the cross-entropy of a classifier whose head is clear (a softmax, a
-            sigmoid).
+        data: For criteria that look at data, such as `"taylor"` and `"activation"`, for
+            `scope="loss"` and for a number of `blocks`: anything that `model.fit`
+            takes. Those that go by the weights alone refuse it. Defaults to `None`.
+        loss: For criteria of gradients, such as `"taylor"`, for `scope="loss"` and for
+            a number of `blocks`: a Keras loss or its name. Defaults to that of the
+            compiled model, else to the cross-entropy of a classifier whose head is
+            clear (a softmax, a sigmoid).
         seed: Seed of random numbers, as in `"random"`. Defaults to `0`.
         batch_size: Images per step of `latency`. Defaults to `1`.
         graph: The `ChannelGraph` of the model, to save time. Defaults to a new one.
@@ -95,9 +114,21 @@ def make_plan(
             many of those that `block_importance(how="loss")` finds least important.
             Then channels go until the targets are met; shares are those of the whole
             model. Defaults to none.
+        floor: Share of its channels that every group keeps at least, for `"global"` and
+            `"loss"`, so that heavy-tailed scores empty no layer. Where the targets
+            cannot be met so, it is lowered for all alike, and the plan warns. Defaults
+            to `None`: 0.1 for `"loss"`, nothing for `"global"`.
+        max_evaluations: For `"loss"`: at most so often up to 256 samples are run
+            through the model, or through what of it stands behind the group. Where
+            there are many groups, fewer shares of each are measured, and then
+            neighbours together. Defaults to `120`.
 
     Returns:
-        A `PruningPlan`. Its `warnings` name layers that keep hardly any channels.
+        A `PruningPlan`. Its `warnings` name layers that keep hardly any channels, and
+        say where the cut alone takes the model half of the way to that loss.
+
+    Source: a floor per layer as in protected global pruning (PruningBench, arXiv
+    2406.12315).
 
     Raises:
         InvalidInputError: A target is missing or cannot be reached (the message gives
@@ -118,6 +149,7 @@ def make_plan(
     _check_blocks(blocks, budget)
     asked = (macs, params, latency, budget or None, blocks or None)
     _check(macs, params, asked, scope, round_to, min_channels)
+    _check_floor(floor, scope, max_evaluations)
     _check_finite(model)
     loss = getattr(model, "loss", None) if loss is None else loss
     if graph is None:
@@ -125,7 +157,7 @@ def make_plan(
     if importance is None:
         importance, data = default_importance(graph.model, data, loss)
     criterion = find_criterion(importance)
-    _check_data(criterion, data, blocks)
+    _check_data(criterion, data, blocks, scope)
     exclude = _check_exclude(exclude, graph)
     whole, names = graph, least_important_blocks(graph.model, blocks, data, loss)
     if names:
@@ -154,20 +186,42 @@ def make_plan(
             for cost in of_graph
             if cost.name == counted.name
         ]
-    if latency is None or latency_table is not None:
-        removed = select_channels(graph, scores, targets, **constraints)
+    measured = None
+    if scope == "loss" or _may_read_again(criterion, data, statistics):
+        measured = MaskedLoss(graph, data, loss, seed)
+    if floor is None:
+        floor = _FLOOR_BY_LOSS if scope == "loss" else 0.0
+    is_timed = latency is not None and latency_table is None
+    how = {**constraints, "floor": floor}
+    if scope == "loss" or (scope == "global" and not criterion.relative):
+        # What a measured latency asks for, multiply-accumulates stand for.
+        aims = [*targets, (of_graph[1], 0.0)] if is_timed else targets
+        how["spare"] = small_groups(graph, aims)
+        if scope == "loss" and measured is not None:
+            scores = rate_by_loss(
+                graph, scores, aims, measured, max_evaluations, exclude, how["spare"]
+            )
+            how |= {"scope": "global", "relative": False}
+    if not is_timed:
+        removed = select_channels(graph, scores, targets, **how)
     else:
         share = _latency_left(latency, whole, graph, batch_size)
-        removed = meet_latency(graph, scores, share, targets, batch_size, **constraints)
+        removed = meet_latency(graph, scores, share, targets, batch_size, **how)
     expected = {}
     for cost, left in zip(costs, of_graph, strict=True):
         expected[f"{cost.name}_before"] = count_left(cost, whole.kept())
         expected[cost.name] = count_left(left, graph.kept(removed))
+    if measured is not None:
+        expected |= measured.expected(removed, whole.model if names else None)
     own: dict[str, Any] = {}
     if budget:
         own["budget"] = {cost.name: value for cost, value in budget}
     if latency_table is not None:
         own["latency_unit"] = latency_table.unit
+    if floor:
+        own["floor"] = floor
+        if below := _below_floor(graph, removed, floor):
+            own["below_floor"] = below
     plan = PruningPlan.from_classes(
         graph,
         removed,
@@ -203,6 +257,22 @@ def _latency_left(latency, whole, graph, batch_size):
     return min(share / measured.ratios["left"], 1.0) if share <= 1 else latency
 
 
+def _may_read_again(criterion, data, statistics):
+    """Whether data that a criterion of gradients has read give a loss as well."""
+    is_known = "gradients" in criterion.needs and statistics.num_samples > 1
+    return is_known and not hasattr(data, "__next__")
+
+
+def _below_floor(graph, removed, floor):
+    """The layers of groups that keep fewer channels than the floor says."""
+    found: dict[str, None] = {}
+    for group in graph.groups:
+        left = group.num_channels - int(removed[group.classes].sum())
+        if left < floor_of(group.num_channels, floor):
+            found |= dict.fromkeys(group.writers)
+    return list(found)
+
+
 def _check_blocks(blocks, budget):
     if blocks and budget:
         raise InvalidInputError(
@@ -223,9 +293,9 @@ def _check(macs, params, asked, scope, round_to, min_channels):
                 f"`{key}` must be a share of at most 1, such as 0.5, or an absolute "
                 f"number. Received: {key}={value!r}."
             )
-    if scope not in ("global", "layer"):
+    if scope not in ("global", "layer", "loss"):
         raise InvalidInputError(
-            f"`scope` must be 'global' or 'layer'. Received: scope={scope!r}."
+            f"`scope` must be 'global', 'layer' or 'loss'. Received: scope={scope!r}."
         )
     for key, value in (("round_to", round_to), ("min_channels", min_channels)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -234,7 +304,39 @@ def _check(macs, params, asked, scope, round_to, min_channels):
             )
 
 
-def _check_data(criterion, data, blocks):
+def _check_floor(floor, scope, max_evaluations):
+    if floor is not None and not (is_number(floor) and 0 <= floor < 1):
+        raise InvalidInputError(
+            "`floor` must be the share of its channels that every group keeps, from 0 "
+            f"to below 1, such as 0.2. Received: floor={floor!r}."
+        )
+    if floor and scope == "layer":
+        raise InvalidInputError(
+            "`floor` would not be looked at: scope='layer' takes the same share of "
+            "every group. Leave it out, or choose scope='global' or 'loss'."
+        )
+    is_whole = isinstance(max_evaluations, int) and max_evaluations is not True
+    if not is_whole or max_evaluations < 3:
+        raise InvalidInputError(
+            "`max_evaluations` must be an integer of at least 3: the whole model, one "
+            "part of it, the plan. Received: "
+            f"max_evaluations={max_evaluations!r}."
+        )
+
+
+def _check_data(criterion, data, blocks, scope):
+    if scope == "loss":
+        if data is None:
+            raise InvalidInputError(
+                "scope='loss' needs `data`: pass data=(inputs, targets) or an iterable "
+                "of batches of them, or choose scope='global'."
+            )
+        if hasattr(data, "__next__") and (criterion.needs or isinstance(blocks, int)):
+            raise InvalidInputError(
+                "`data` is an iterator, which can be read once, but scope='loss' reads "
+                "it once more. Give arrays, a list of batches or a tf.data.Dataset."
+            )
+        return
     if data is None or criterion.needs or isinstance(blocks, int):
         return
     looking = sorted(name for name, other in CRITERIA.items() if other.needs)

@@ -5,6 +5,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
 from typing import Any
 
 import keras
@@ -84,6 +85,8 @@ def prune(
     latency_table: LatencyTable | None = None,
     reconstruct: bool | None = None,
     blocks: int | Collection[str] = (),
+    floor: float | None = None,
+    max_evaluations: int = 120,
 ) -> PruningResult:
     """Removes channels of a model until a budget is met.
 
@@ -111,7 +114,8 @@ def prune(
             of a `ChannelGroup`. Defaults to `None`: `"taylor"` where `data` have
             targets and there is a loss, `"activation"` where they have none, `"l1"`
             without data.
-        scope: `"global"` or `"layer"`, see `make_plan`. Defaults to `"global"`.
+        scope: `"global"`, `"layer"` or `"loss"`, see `make_plan`. Defaults to
+            `"global"`.
         round_to: Layers keep multiples of so many channels. Where the channels of a
             layer fall into several groups, each group does, and those that have to stay
             come on top; the report of `prune` names layers that end with other numbers.
@@ -122,9 +126,9 @@ def prune(
             few hundred training images, with labels if there are any; anything that
             `model.fit` takes. Nothing else does as much for the accuracy. Defaults to
             `None`: channels are chosen by their weights.
-        loss: For criteria of gradients, such as `"taylor"`: a Keras loss or its name.
-            Defaults to that of the compiled model, else to the cross-entropy of a
-            classifier whose head is clear (a softmax, a sigmoid).
+        loss: For criteria of gradients, such as `"taylor"`, and for `scope="loss"`: a
+            Keras loss or its name. Defaults to that of the compiled model, else to the
+            cross-entropy of a classifier whose head is clear (a softmax, a sigmoid).
         seed: Seed of random numbers, as in `"random"`. Defaults to `0`.
         batch_size: Samples per timed run. Defaults to `1`.
         steps: In how many steps to remove. Defaults to `1`, all at once.
@@ -156,6 +160,9 @@ def prune(
             twice, which an iterator cannot.
         blocks: Residual blocks that go as a whole in the first step, by name or how
             many, see `make_plan`. Defaults to none.
+        floor: Share of its channels that every group keeps at least, of the model of
+            every step, see `make_plan`. Defaults to `None`.
+        max_evaluations: For `scope="loss"`, in every step. Defaults to `120`.
 
     Returns:
         A `PruningResult` with `model`, `plan`, `plans` and `report`.
@@ -187,7 +194,8 @@ def prune(
         reconstruct = data is not None and not hasattr(data, "__next__")
     calibration, asked = data, blocks
     by_number = isinstance(blocks, int) and blocks
-    if reconstruct and not by_number and not find_criterion(importance).needs:
+    looks = scope == "loss" or find_criterion(importance).needs
+    if reconstruct and not by_number and not looks:
         data = None  # what looks at weights alone refuses it
     options = {
         "importance": importance,
@@ -200,6 +208,13 @@ def prune(
         "seed": seed,
         "batch_size": batch_size,
     }
+    # What the cut alone does to the loss, a fit makes up for.
+    told = attrgetter("warnings_of_channels" if reconstruct else "warnings")
+    # Runs of before, which know neither, go on.
+    if floor is not None:
+        options["floor"] = floor
+    if max_evaluations != 120:
+        options["max_evaluations"] = max_evaluations
     targets: dict[str, Any] = {"macs": macs, "params": params, "latency": latency}
     check_numbers(targets, budget)
     check_latency_table(latency_table, latency)
@@ -271,7 +286,7 @@ def prune(
             if number == 1 and (frozen := frozen_note(first.model, current)):
                 # Before anybody trains it.
                 logging.warning("%s: %s.", first.model.name, frozen)
-            for text in plan.warnings:
+            for text in told(plan):
                 logging.warning("%s: %s.", first.model.name, text)
             logging.info(
                 "Pruning step %d of %d of %s: MACs %.3f, parameters %.3f of before.",
@@ -298,10 +313,10 @@ def prune(
         input_shape=input_shape,
         table_latency=_table_latency(plan),
         refits=refits,
-        warnings=plan.warnings,
+        warnings=told(plan),
     )
     for text in report.warnings:
-        if text not in (frozen, *plans[-1].warnings):
+        if text not in (frozen, *told(plans[-1])):
             logging.warning("%s: %s.", first.model.name, text)
     return PruningResult(current, tuple(plans), plan, report)
 
@@ -319,7 +334,8 @@ def _table_latency(plan):
 def _options_now(options, asked, blocks):
     """The options of one step: `data` that only the choice of blocks looked at go."""
     is_chosen = asked and isinstance(asked, int) and not isinstance(blocks, int)
-    if is_chosen and not find_criterion(options["importance"]).needs:
+    looks = options["scope"] == "loss" or find_criterion(options["importance"]).needs
+    if is_chosen and not looks:
         options = {**options, "data": None}
     return {**options, "blocks": blocks} if blocks else options
 

@@ -18,6 +18,8 @@ from keras_sda.utils.files.read_json import checked, read_json
 
 _FORMAT = "keras_sda pruning plan, version 1"
 _LEAST_SHARE = 0.1
+# Of the way from the loss before to that of a model which looks at nothing.
+_MOST_RISE = 0.5
 _EXPECTED = {"macs_before", "macs", "params_before", "params"}
 
 
@@ -35,7 +37,9 @@ class PruningPlan:
         remove: For the layers that lose channels, the positions of these channels.
         settings: How the plan was made.
         expected: Parameters and MACs before and after, and so of every other `Cost`
-            that had a target.
+            that had a target. Where a loss was at hand, what it is on some samples
+            before and after the cut alone, and for a model which looks at nothing
+            (`"loss_before"`, `"loss"`, `"loss_chance"`).
         blocks: Names of the residual blocks that go as a whole, before the channels;
             see `removable_blocks`.
 
@@ -74,7 +78,15 @@ class PruningPlan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know: which layers keep hardly any of their channels."""
+        """What the user should know: what the accuracy may not survive."""
+        return (*self.warnings_of_channels, *self._lost())
+
+    @property
+    def warnings_of_channels(self) -> tuple[str, ...]:
+        """Those that hold as well once the kernels that stay are fitted."""
+        return (*self._thin_layers(), *self._below_floor())
+
+    def _thin_layers(self):
         left = {
             name: (self.channels[name] - len(positions), self.channels[name])
             for name, positions in self.remove.items()
@@ -84,14 +96,37 @@ class PruningPlan:
             for name, (kept, count) in left.items()
             if kept < _LEAST_SHARE * count
         ]
-        if not thin:
-            return ()
-        more = f" and {len(thin) - 8} more" if len(thin) > 8 else ""
-        return (
-            f"of these layers less than {_LEAST_SHARE:.0%} of the channels are left, "
-            f"which the accuracy may not survive: {', '.join(thin[:8])}{more}. Protect "
-            "them by `exclude` or `min_channels`, or take scope='layer'",
+        if thin:
+            yield (
+                f"of these layers less than {_LEAST_SHARE:.0%} of the channels are "
+                f"left, which the accuracy may not survive: {_listed(thin)}. Protect "
+                "them by `exclude` or `min_channels`, or take scope='layer'"
+            )
+
+    def _below_floor(self):
+        names = self.settings.get("below_floor")
+        if names:
+            yield (
+                f"the targets cannot be met with floor={self.settings.get('floor')}, "
+                f"so these layers keep less: {_listed(map(repr, names))}. Ask for less "
+                "to go, or lower `floor`"
+            )
+
+    def _lost(self):
+        before, loss, chance = (
+            self.expected.get(key) for key in ("loss_before", "loss", "loss_chance")
         )
+        if before is None or loss is None or chance is None or before >= chance:
+            return
+        if (loss - before) / (chance - before) > _MOST_RISE:
+            advice = "cut less at a time (`steps`)"
+            if self.settings.get("scope") != "loss":
+                advice += ", or take scope='loss'"
+            yield (
+                f"the cut alone takes the loss from {before:.3g} to {loss:.3g}, where "
+                f"a model which looks at nothing has {chance:.3g}. Fit what is left "
+                f"(reconstruct=True) or fine-tune it, {advice}"
+            )
 
     @classmethod
     def joined(
@@ -106,6 +141,8 @@ class PruningPlan:
         if len(plans) == 1:
             return plans[0]
         first, last = plans[0], plans[-1]
+        below = [n for plan in plans for n in plan.settings.get("below_floor", ())]
+        own = {"below_floor": list(dict.fromkeys(below))} if below else {}
         kept = {name: np.arange(count) for name, count in first.channels.items()}
         for plan in plans:
             for name, positions in plan.remove.items():
@@ -119,10 +156,11 @@ class PruningPlan:
             first.model,
             dict(first.channels),
             remove,
-            settings={**first.settings, **settings, "steps": len(plans)},
+            settings={**first.settings, **own, **settings, "steps": len(plans)},
             expected={
                 key: (first if key.endswith("_before") else last).expected[key]
                 for key in first.expected
+                if key in last.expected
             },
             blocks=tuple(name for plan in plans for name in plan.blocks),
         )
@@ -266,6 +304,12 @@ class PruningPlan:
             raise InvalidInputError(
                 f"`path` {str(path)!r} is a damaged pruning plan ({error})."
             ) from error
+
+
+def _listed(names, most=8):
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def _check_something_is_left(graph, removed):

@@ -10,6 +10,9 @@ from keras_sda.graph import ChannelGraph, ChannelGroup
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.utils import InvalidInputError
 
+# In so many steps a floor that stands in the way of the targets falls to nothing.
+_FLOOR_STEPS = 20
+
 
 def select_channels(
     graph: ChannelGraph,
@@ -79,6 +82,11 @@ def select_channels(
     return order.removed_at(low)
 
 
+def floor_of(count: int, floor: float) -> int:
+    """How many of the channels of a group a floor keeps: a share, rounded up."""
+    return math.ceil(floor * count - 1e-9)
+
+
 def count_text(number: float) -> str:
     """A cost in words: whole numbers with commas, others with four digits."""
     return f"{number:,}" if isinstance(number, int) else f"{number:,.4g}"
@@ -98,6 +106,10 @@ class RemovalOrder:
         relative: Whether scores are divided by the mean of their group first, as for
             the size of weights, which differs from layer to layer for no good reason.
             Defaults to `True`.
+        floor: For `"global"`, the share of its channels that every group keeps; lowered
+            for all groups alike once nothing else is left to go. Defaults to `0.0`.
+        spare: For `"global"`, positions of groups whose channels go after those of all
+            others. Defaults to none.
 
     Attributes:
         last: The last step, at which all is gone that may go.
@@ -125,6 +137,8 @@ class RemovalOrder:
         min_channels: int = 1,
         exclude: Collection[str] = (),
         relative: bool = True,
+        floor: float = 0.0,
+        spare: Collection[int] = (),
     ):
         self.round_to, self.min_channels = round_to, min_channels
         scores = [np.asarray(score, "float64") for score in scores]
@@ -139,12 +153,21 @@ class RemovalOrder:
             if not set(group.writers) & set(exclude)
         ]
         self._is_global = scope == "global"
+        self._spare = set(spare) if self._is_global else set()
+        self._floor = floor if self._is_global else 0.0
+        self._late = np.zeros(0)
         if self._is_global:
-            self._thresholds = _global_thresholds(self._candidates)
+            parts: tuple[list, list] = [], []
+            for candidate in self._candidates:
+                parts[candidate.index in self._spare].append(candidate)
+            self._thresholds, late = map(_global_thresholds, parts)
+            self._late = late[1:]
         else:
             self._thresholds = np.linspace(0, 1, 4001)
         self._count = len(graph.units.pinned)
-        self.last = len(self._thresholds) - 1
+        # All of the others, those that are spared, and then the floor gives way.
+        self._before_floor = len(self._thresholds) + len(self._late)
+        self.last = self._before_floor - 1 + (_FLOOR_STEPS if self._floor else 0)
 
     def removed_at(self, step: int) -> np.ndarray:
         """The classes that are gone at a step, 0 to `last`.
@@ -156,15 +179,22 @@ class RemovalOrder:
             Boolean array over the classes of `graph.units`.
         """
         removed = np.zeros(self._count, bool)
-        threshold = self._thresholds[step]
+        threshold = self._thresholds[min(step, len(self._thresholds) - 1)]
+        late = np.concatenate([[-np.inf], self._late])
+        late = late[min(max(step + 1 - len(self._thresholds), 0), len(late) - 1)]
+        relaxed = max(step + 1 - self._before_floor, 0) / _FLOOR_STEPS
         for candidate in self._candidates:
             if self._is_global:
+                is_spared = candidate.index in self._spare
                 wanted = np.searchsorted(
-                    candidate.sorted_scores, threshold, side="right"
+                    candidate.sorted_scores,
+                    late if is_spared else threshold,
+                    side="right",
                 )
             else:
                 wanted = math.floor(threshold * len(candidate.order) + 1e-9)
-            removed[candidate.removed(wanted)] = True
+            gone = candidate.removed(wanted, self._floor * (1 - relaxed))
+            removed[gone] = True
         return removed
 
 
@@ -178,6 +208,7 @@ class _Candidate:
     def __init__(
         self, graph: ChannelGraph, group: ChannelGroup, scores, round_to, min_channels
     ):
+        self.index = group.index
         self.order = group.classes[np.argsort(scores, kind="stable")]
         # Equal scores go one by one, not all at once.
         ranks = np.arange(len(scores)) / len(scores)
@@ -191,9 +222,10 @@ class _Candidate:
         self._step = round_to // math.gcd(round_to, multiple)
         self._least = max(math.ceil(min_channels / multiple), 1)
 
-    def removed(self, wanted: int) -> np.ndarray:
+    def removed(self, wanted: int, floor: float) -> np.ndarray:
         count = len(self.order)
-        kept = max(count - wanted, min(self._least, count))
+        least = max(self._least, floor_of(count, floor))
+        kept = max(count - wanted, min(least, count))
         kept = min(math.ceil(kept / self._step) * self._step, count)
         return self.order[: count - kept]
 

@@ -112,6 +112,7 @@ class _PruneRun(ClassifierRun):
         options = self.options
         return {
             "scope": options.scope,
+            "floor": options.floor,
             "round_to": options.round_to,
             "min_channels": options.min_channels,
             "exclude": options.listed("exclude"),

@@ -26,7 +26,8 @@ class PruneOptions(FineTuningOptions, RunOptions):
             device that it was measured on instead of this one.
         importance: Name of a criterion; `"taylor"` with a dataset and `"l1"` without if
             None.
-        scope: `"global"` or `"layer"`.
+        scope: `"global"`, `"layer"` or `"loss"`, which looks at images.
+        floor: Share of its channels that every group keeps at least.
         round_to: Layers keep multiples of so many channels.
         min_channels: Layers keep at least so many channels.
         exclude: Names of layers that lose no channel, separated by commas.
@@ -93,8 +94,15 @@ class PruneOptions(FineTuningOptions, RunOptions):
     )
     scope: str = option(
         "global",
-        "global: compare the channels of all layers. layer: the same share of each.",
-        ("global", "layer"),
+        "global: compare the channels of all layers. layer: the same share of each. "
+        "loss: what the loss on training images says.",
+        ("global", "layer", "loss"),
+    )
+    floor: float | None = option(
+        None,
+        "Share of its channels that every group keeps at least, where the targets can "
+        "be met so. If not given, 0.1 for --scope loss.",
+        least=0,
     )
     round_to: int = option(
         1, "Layers keep multiples of so many channels.", positive=True
@@ -185,6 +193,11 @@ class PruneOptions(FineTuningOptions, RunOptions):
                 "the blocks themselves."
             )
         self.check_fine_tuning(self.fine_tune_epochs)
+        if self.dataset is None and self.scope == "loss" and self.plan is None:
+            raise InvalidInputError(
+                "scope='loss' needs data: name a `dataset` (--dataset), or choose "
+                "another `scope`."
+            )
         if self.dataset is None and self.needs_data:
             raise InvalidInputError(
                 f"importance={self.importance!r} needs data: name a `dataset` "
@@ -193,11 +206,13 @@ class PruneOptions(FineTuningOptions, RunOptions):
 
     @property
     def needs_data(self) -> bool:
-        """Whether the criterion or the choice of blocks looks at images."""
+        """Whether criterion, scope or the choice of blocks look at images."""
         by_number = isinstance(self.chosen_blocks, int)
         is_default = self.importance is None and self.dataset is not None
         named = self.importance is not None and find_criterion(self.importance).needs
-        return self.plan is None and bool(by_number or is_default or named)
+        return self.plan is None and bool(
+            by_number or is_default or named or self.scope == "loss"
+        )
 
     @property
     def fits_kernels(self) -> bool:
