@@ -319,7 +319,9 @@ def test_what_is_refused(forget):
             make_plan(model, macs=0.6, **arguments)
 
     labels = (images, np.linspace(0, 1, 4))
-    fails("`data` would not be looked at: importance='l1'", data=images)
+    fails(
+        "`data` would not be looked at: importance='l1'", importance="l1", data=images
+    )
     fails("would not be looked at", data=images, importance=lambda group: group.classes)
     fails("importance='products' needs `data`", importance=Products())
     fails("targets as well", importance=Products(), data=images)
