@@ -1,7 +1,7 @@
 """Layers: what one tensor goes through.
 
 A layer says of itself what other rooms ask: `compute_macs`, `follow_channels`,
-`keeps_zeros`, `portable` (see `keras_sda.graph.register_rule`).
+`keeps_zeros`, `portable`, `linear_parts` (see `keras_sda.graph.register_rule`).
 """
 
 from keras_sda.layers.attention.convolutional_block_attention2d import (

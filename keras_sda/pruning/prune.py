@@ -276,11 +276,14 @@ def prune(
             now = _options_now(options, asked, blocks)
             make = functools.partial(planner, current, graph=graph, **goal, **now)
             plan = _plan_of(stage, make)
+            whole = graph.model
             graph, removed = plan.applied(current, graph)
             current = remove_channels(graph, removed)
             plans.append(plan)
             if reconstruct:
-                refits = refit_kernels(graph, removed, current, batches, seed=seed)
+                refits = refit_kernels(
+                    graph, removed, current, batches, seed=seed, whole=whole
+                )
                 if run.folder is not None:
                     stage.note(refits=[dataclasses.asdict(row) for row in refits])
             if number == 1 and (frozen := frozen_note(first.model, current)):

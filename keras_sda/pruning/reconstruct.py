@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_sda.data.fit.array_structures import is_number
-from keras_sda.graph import remove_channels
+from keras_sda.graph import ChannelGraph, expand_known_blocks, remove_channels
 from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.refit.calibration_batches import calibration_batches
 from keras_sda.pruning.refit.refit_kernels import refit_kernels
@@ -30,10 +30,14 @@ def reconstruct(
     gave in the whole model, from what it reads in the smaller one.
 
     What can be fitted are convolutions and dense layers, with groups, strides and
-    dilation, in nested models, and after `Flatten`. A layer that is called several
-    times is corrected for what it loses alone. Others stay as `shrink` leaves them, and
-    so do kernels with a constraint. Of a plan with blocks, the model without these
-    blocks counts as the whole one. Masks of padding are not followed.
+    dilation, in nested models, and after `Flatten`; the second half of separable
+    convolutions; and the kernels inside of layers with a method `linear_parts`, such as
+    depth attention, squeeze and excitation, pyramids and packed layers. A layer that is
+    called several times is corrected for what it loses alone. Others stay as `shrink`
+    leaves them, and so do kernels with a constraint. Masks of padding are not followed.
+
+    Of a plan with blocks, kernels behind a block aim at what they gave in the whole
+    model, and those that are added to the stream, at what the stream was there.
 
     Args:
         model: A functional or built sequential model. It is not changed.
@@ -77,10 +81,13 @@ def reconstruct(
     True
     """
     _check(ridge, max_rows, max_samples)
-    graph, removed = plan.applied(model)
+    whole = ChannelGraph(expand_known_blocks(model))
+    graph, removed = plan.applied(model, whole)
     batches = calibration_batches(data, graph.model, max_samples, seed=seed)
     small = remove_channels(graph, removed)
-    refit_kernels(graph, removed, small, batches, ridge, sequential, max_rows, seed)
+    refit_kernels(
+        graph, removed, small, batches, ridge, sequential, max_rows, seed, whole.model
+    )
     return small
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_sda.layers.attention.inner_dense import inner_dense
+from keras_sda.layers.convolution.linear_part import LinearPart
 from keras_sda.layers.convolution.pyramidal_conv2d import PyramidalConv2D
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.check_arguments import check_arguments
@@ -127,11 +128,9 @@ class PyramidSplitAttention2D(keras.layers.Layer):
 
     def call(self, inputs):
         axes = (1, 2) if self.channel_axis == -1 else (2, 3)
-        branches = ops.split(
-            self.pyramid(inputs), len(self.kernel_sizes), axis=self.channel_axis
-        )
+        branches = self._branches(inputs)
         gates = [
-            excite(squeeze(ops.mean(ops.cast(x, "float32"), axis=axes)))
+            excite(squeeze(self._pooled(x)))
             for x, (squeeze, excite) in zip(branches, self.gates, strict=True)
         ]
         weights = ops.cast(ops.softmax(ops.stack(gates, axis=1), 1), self.compute_dtype)
@@ -139,6 +138,30 @@ class PyramidSplitAttention2D(keras.layers.Layer):
             x * ops.expand_dims(weights[:, k], axes) for k, x in enumerate(branches)
         ]
         return ops.concatenate(weighted[::-1], axis=self.channel_axis)
+
+    def _branches(self, inputs):
+        return ops.split(
+            self.pyramid(inputs), len(self.kernel_sizes), axis=self.channel_axis
+        )
+
+    def _pooled(self, branch):
+        axes = (1, 2) if self.channel_axis == -1 else (2, 3)
+        return ops.mean(ops.cast(branch, "float32"), axis=axes)
+
+    def linear_parts(self) -> list[LinearPart]:
+        """The convolutions of its levels, then the dense layers of its gates."""
+        parts = self.pyramid.linear_parts()
+        for number, (squeeze, excite) in enumerate(self.gates):
+
+            def read(x, number=number):
+                return self._pooled(self._branches(x[0])[number])
+
+            def read_hidden(x, read=read, squeeze=squeeze):
+                return squeeze(read(x))
+
+            parts.append(LinearPart(squeeze.name, squeeze, read))
+            parts.append(LinearPart(excite.name, excite, read_hidden))
+        return parts
 
     def compute_output_shape(self, input_shape):
         return self.pyramid.compute_output_shape(input_shape)

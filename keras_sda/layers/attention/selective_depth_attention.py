@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_sda.layers.attention.inner_dense import inner_dense
 from keras_sda.layers.convolution.batch_normalization import batch_normalization
+from keras_sda.layers.convolution.linear_part import LinearPart
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.check_arguments import check_arguments
 
@@ -183,17 +184,31 @@ class SelectiveDepthAttention(keras.layers.Layer):
         """
         if not self.built:
             self.build([tuple(x.shape) for x in inputs])
-        pooled = self._pool(inputs[0])
-        for x in inputs[1:]:
-            pooled = pooled + self._pool(x)
-        hidden = self.squeeze(pooled)
-        hidden = ops.relu(self.squeeze_bn(hidden, training=training))
+        hidden = self._hidden(inputs, training)
         logits = ops.reshape(self.expand(hidden), (-1, self.num_blocks, self.channels))
         if self.num_blocks == 1:
             # The softmax over one block; Keras warns about it, training needs the zero
             # gradients.
             return 0.0 * logits + 1.0
         return ops.softmax(logits, axis=1)
+
+    def _pooled(self, inputs):
+        """The sum of the means of all blocks."""
+        pooled = self._pool(inputs[0])
+        for x in inputs[1:]:
+            pooled = pooled + self._pool(x)
+        return pooled
+
+    def _hidden(self, inputs, training=False):
+        hidden = self.squeeze(self._pooled(inputs))
+        return ops.relu(self.squeeze_bn(hidden, training=training))
+
+    def linear_parts(self) -> list[LinearPart]:
+        """Its two projections, each with what it reads."""
+        return [
+            LinearPart("squeeze", self.squeeze, self._pooled),
+            LinearPart("expand", self.expand, self._hidden),
+        ]
 
     def start_at_last_block(self, other_weight: float = 1e-5) -> None:
         """Makes the layer pass on the map of the last block, nearly alone.

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_sda.layers.attention.inner_dense import inner_dense
+from keras_sda.layers.convolution.linear_part import LinearPart
 from keras_sda.utils.check_arguments import check_arguments
 
 
@@ -76,9 +77,22 @@ class SqueezeExcite2D(keras.layers.Layer):
 
     def call(self, inputs):
         axes = (1, 2) if self.channel_axis == -1 else (2, 3)
-        pooled = ops.mean(ops.cast(inputs, "float32"), axis=axes)
-        gate = ops.cast(self.excite(self.squeeze(pooled)), self.compute_dtype)
+        hidden = self.squeeze(self._pooled(inputs))
+        gate = ops.cast(self.excite(hidden), self.compute_dtype)
         return inputs * ops.expand_dims(gate, axes)
+
+    def _pooled(self, inputs):
+        axes = (1, 2) if self.channel_axis == -1 else (2, 3)
+        return ops.mean(ops.cast(inputs, "float32"), axis=axes)
+
+    def linear_parts(self) -> list[LinearPart]:
+        """Its two dense layers, each with what it reads."""
+        return [
+            LinearPart("squeeze", self.squeeze, lambda x: self._pooled(x[0])),
+            LinearPart(
+                "excite", self.excite, lambda x: self.squeeze(self._pooled(x[0]))
+            ),
+        ]
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)

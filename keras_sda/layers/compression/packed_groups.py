@@ -1,6 +1,7 @@
 """What the two packed layers of self-grouping have in common."""
 
 import operator
+import types
 from collections.abc import Callable, Sequence
 
 import keras
@@ -9,6 +10,7 @@ from keras import ops
 
 from keras_sda.layers.compression.take_channels import take_channels
 from keras_sda.layers.convolution.add_bias import add_bias
+from keras_sda.layers.convolution.linear_part import LinearPart
 from keras_sda.utils import InvalidInputError
 
 
@@ -123,6 +125,23 @@ class PackedGroups:
             places = np.argsort(self.order)
         parts = np.split(places, np.cumsum(self.sizes)[:-1])
         return [part for part, own in zip(parts, self.channels, strict=True) if own]
+
+    def linear_parts(self) -> list[LinearPart]:
+        """The kernel of every group, with the channels that it reads."""
+        window = ("kernel_size", "strides", "padding", "dilation_rate", "data_format")
+        alike = {key: getattr(self, key) for key in window if hasattr(self, key)}
+        parts = []
+        for kernel, own in zip(self.kernels, filter(None, self.channels), strict=True):
+
+            def read(x, own=own):
+                axis = 1 if alike.get("data_format") == "channels_first" else -1
+                return take_channels(x[0], own, axis % len(x[0].shape))
+
+            layer = types.SimpleNamespace(
+                kernel=kernel, use_bias=False, bias=None, activation=None, **alike
+            )
+            parts.append(LinearPart(kernel.name, layer, read))
+        return parts
 
     def scaled_weights(self, scale: np.ndarray, offset: np.ndarray) -> list[np.ndarray]:
         """Kernels and bias that give y * scale + offset for every output channel y."""

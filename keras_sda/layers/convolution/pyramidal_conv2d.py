@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_sda.layers.convolution.grouped_conv2d import GroupedConv2D
+from keras_sda.layers.convolution.linear_part import LinearPart
 from keras_sda.utils import InvalidInputError
 from keras_sda.utils.check_arguments import check_arguments
 
@@ -134,13 +135,25 @@ class PyramidalConv2D(keras.layers.Layer):
         )
 
     def call(self, inputs):
-        outputs = []
-        for level, size in zip(self.levels, self.kernel_sizes, strict=True):
-            x = inputs
-            if self.strides > 1:
-                x = ops.pad(x, self._padding(size))
-            outputs.append(level(x))
+        outputs = [
+            level(self._padded(inputs, size))
+            for level, size in zip(self.levels, self.kernel_sizes, strict=True)
+        ]
         return ops.concatenate(outputs, axis=self.channel_axis)
+
+    def _padded(self, inputs, size):
+        return ops.pad(inputs, self._padding(size)) if self.strides > 1 else inputs
+
+    def linear_parts(self) -> list[LinearPart]:
+        """The convolutions of its levels."""
+        parts = []
+        for level, size in zip(self.levels, self.kernel_sizes, strict=True):
+
+            def read(x, size=size):
+                return self._padded(x[0], size)
+
+            parts.append(LinearPart(level.name, level, read))
+        return parts
 
     def compute_output_shape(self, input_shape):
         shape = list(

@@ -1,6 +1,8 @@
 """Which kernels of a pruned model can be fitted anew, and why others cannot."""
 
 import dataclasses
+import types
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -8,7 +10,9 @@ import numpy as np
 
 from keras_sda.graph import ChannelGraph, GraphRunner, RunnerCall
 from keras_sda.graph.rules.channel_call import READS
+from keras_sda.graph.rules.channel_rules import own_rule
 from keras_sda.layers import GroupedConv2D, SelfGroupedConv2D, SelfGroupedDense
+from keras_sda.layers.convolution.linear_part import LinearPart
 
 _KINDS = (
     keras.layers.Conv1D,
@@ -17,9 +21,15 @@ _KINDS = (
     keras.layers.Dense,
     GroupedConv2D,
 )
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 _MASKED = SelfGroupedConv2D, SelfGroupedDense
+_INSIDE = "it is called inside another layer"
 # Their normal equations are solved as a whole: (taps * channels)^2 numbers.
 MOST_FEATURES = 4608
+
+
+def _first(inputs: Sequence[Any]) -> Any:
+    return inputs[0]
 
 
 @dataclasses.dataclass(eq=False)
@@ -27,9 +37,9 @@ class ReadingKernel:
     """A kernel, in the whole model and in the pruned one.
 
     Attributes:
-        name: Name of the layer.
-        whole, small: The layers.
-        whole_calls, small_calls: Their calls.
+        name: Name of the layer; for a kernel inside of it, with its own behind it.
+        whole, small: The layers, or what stands for a kernel inside, see `LinearPart`.
+        whole_calls, small_calls: The calls of the layers.
         kept: For every channel that the whole kernel reads, whether it is still there;
             for grouped convolutions those of one group.
         made: For every channel that it makes, likewise.
@@ -38,11 +48,14 @@ class ReadingKernel:
             nothing can.
         mask: Of shape (channels, filters), which channels a filter of the small
             kernel reads; None for all.
+        owner: Name of the layer; empty where it is `name`.
+        reads: What the whole and the small kernel are multiplied by, as functions of
+            the inputs of a call. Defaults to the first one.
     """
 
     name: str
-    whole: keras.Layer
-    small: keras.Layer
+    whole: Any
+    small: Any
     whole_calls: list[RunnerCall]
     small_calls: list[RunnerCall]
     kept: np.ndarray
@@ -50,6 +63,28 @@ class ReadingKernel:
     groups: int = 1
     shift: tuple[keras.Variable, int] | None = None
     mask: np.ndarray | None = None
+    owner: str = ""
+    reads: tuple[Callable[[Sequence[Any]], Any], Callable[[Sequence[Any]], Any]] = (
+        _first,
+        _first,
+    )
+
+    def whole_input(self, value: Callable[[int], Any], call: int = 0) -> Any:
+        """What the whole kernel is multiplied by.
+
+        Args:
+            value: Gives the tensors of the model by their numbers.
+            call: Which call. Defaults to the first.
+        """
+        return self.reads[0]([value(n) for n in self.whole_calls[call].inputs])
+
+    def small_input(self, value: Callable[[int], Any]) -> Any:
+        """What the small kernel is multiplied by in its first call.
+
+        Args:
+            value: Gives the tensors of the model by their numbers.
+        """
+        return self.reads[1]([value(n) for n in self.small_calls[0].inputs])
 
     @property
     def loses(self) -> bool:
@@ -97,27 +132,34 @@ def find_kernels(
         small: Runs the one without these channels.
 
     Returns:
-        The kernels; and by the name of a layer that reads removed channels and cannot
-        be fitted, why not.
+        The kernels; and by the name of a layer, or of a kernel inside, that reads
+        removed channels and cannot be fitted, why not.
     """
     calls, small_calls = _by_layer(whole), calls_by_name(small)
     found, reasons = [], {}
     for name, record in graph.layers.items():
-        reads = [axis for axis in record.axes if axis.role == READS]
-        loses = any(removed[graph.units.classes[axis.units]].any() for axis in reads)
-        if not reads:
+        reads = [axis.units for axis in record.axes if axis.role == READS]
+        if not reads and own_rule(record.layer, "linear_parts") is None:
             continue
         mine = calls.get(id(record.layer), [])
         if mine and name not in small_calls:
             continue  # it is gone with its branch
-        reason = _why_not(record.layer, mine, small_calls.get(name, []))
-        if not reason:
-            kernel = _kernel(graph, removed, record, mine, small_calls[name], small)
-            if kernel.small.kernel.shape == _cut_shape(kernel):
+        parts, reason = _parts(record.layer, mine, small_calls.get(name, []))
+        for part, small_part in parts:
+            kernel = _kernel(graph, removed, record, part, small_part)
+            kernel.whole_calls, kernel.small_calls = mine, small_calls[name]
+            why_not = _why_no_fit(part.layer)
+            if not why_not and kernel.small.kernel.shape != _cut_shape(kernel):
+                why_not = "its kernel changes in another way than by losing rows"
+            if not why_not:
+                is_all = not part.name
+                kernel.shift = _find_shift(
+                    kernel.small, kernel.small_calls, small, is_all
+                )
                 found.append(kernel)
-                continue
-            reason = "its kernel changes in another way than by losing rows"
-        if loses:
+            elif kernel.loses:
+                reasons[kernel.name] = why_not
+        if reason and any(removed[graph.units.classes[units]].any() for units in reads):
             reasons[name] = reason
     return sorted(found, key=lambda kernel: kernel.whole_calls[0].index), reasons
 
@@ -163,7 +205,7 @@ def find_masked_kernels(
                 kept=np.ones(channels, bool),
                 made=np.ones(filters, bool),
                 groups=getattr(layer, "groups", 1),
-                shift=_find_shift(others[name], small),
+                shift=_find_shift(small_layer, others[name], small),
                 mask=mask,
             )
         )
@@ -189,17 +231,64 @@ def calls_by_name(runner: GraphRunner) -> dict[str, list[RunnerCall]]:
     return calls
 
 
-def _why_not(layer, calls, small_calls, kinds=_KINDS):
+def _parts(layer, calls, small_calls):
+    """The kernels of a layer in both models, or why they are not looked at."""
     if not calls or len(calls) != len(small_calls):
-        return "it is called inside another layer"
+        return [], _INSIDE
+    one, other = _linear_parts(layer), _linear_parts(small_calls[0].layer)
+    if not one or len(one) != len(other):
+        return [], f"nobody knows how to fit a {type(layer).__name__}"
+    return list(zip(one, other, strict=True)), ""
+
+
+def _linear_parts(layer) -> list[LinearPart]:
+    if type(layer) in _KINDS:
+        return [LinearPart("", layer, _first)]
+    if type(layer) in _SEPARABLE:
+        return [_pointwise(layer)]
+    own = own_rule(layer, "linear_parts")
+    return own() if own is not None and layer.built else []
+
+
+def _pointwise(layer):
+    """The second half of a separable convolution, which reads that of the first."""
+
+    def read(inputs):
+        dtype = layer.compute_dtype
+        return keras.ops.depthwise_conv(
+            keras.ops.cast(inputs[0], dtype),
+            keras.ops.cast(layer.depthwise_kernel, dtype),
+            strides=layer.strides,
+            padding=layer.padding,
+            data_format=layer.data_format,
+            dilation_rate=layer.dilation_rate,
+        )
+
+    ones = (1,) * layer.rank
+    pointwise = types.SimpleNamespace(
+        kernel=layer.pointwise_kernel, kernel_constraint=layer.pointwise_constraint,
+        kernel_size=ones, strides=ones, dilation_rate=ones, padding="valid",
+        data_format=layer.data_format, activation=layer.activation,
+        use_bias=layer.use_bias, bias=layer.bias, bias_constraint=layer.bias_constraint,
+    )  # fmt: skip
+    return LinearPart("", pointwise, read)
+
+
+def _why_not(layer, calls, small_calls, kinds):
+    if not calls or len(calls) != len(small_calls):
+        return _INSIDE
     for one in (layer, small_calls[0].layer):
         if type(one) not in kinds:
             return f"nobody knows how to fit a {type(one).__name__}"
+    return _why_no_fit(layer)
+
+
+def _why_no_fit(layer):
     if getattr(layer, "quantization_mode", None) or getattr(
         layer, "lora_enabled", False
     ):
         return "its kernel is quantized or has LoRA"
-    if layer.kernel_constraint is not None:
+    if getattr(layer, "kernel_constraint", None) is not None:
         return "its kernel has a constraint, which a fit does not keep"
     features = np.prod(layer.kernel.shape[:-1])
     if features > MOST_FEATURES:
@@ -207,25 +296,26 @@ def _why_not(layer, calls, small_calls, kinds=_KINDS):
     return ""
 
 
-def _kernel(graph, removed, record, calls, small_calls, small):
-    layer = record.layer
+def _kernel(graph, removed, record, part, small_part):
+    variable = part.layer.kernel
     gone = removed[graph.units.classes]
 
     def stays(axis):
-        units = record.axis_units(layer.kernel, axis)
-        count = layer.kernel.shape[axis]
+        units = record.axis_units(variable, axis)
+        count = variable.shape[axis]
         return np.ones(count, bool) if units is None else ~gone[units]
 
     return ReadingKernel(
-        record.name,
-        layer,
-        small_calls[0].layer,
-        calls,
-        small_calls,
+        f"{record.name}/{part.name}" if part.name else record.name,
+        part.layer,
+        small_part.layer,
+        [],
+        [],
         kept=stays(-2),
         made=stays(-1),
-        groups=getattr(layer, "groups", 1),
-        shift=_find_shift(small_calls, small),
+        groups=getattr(part.layer, "groups", 1),
+        owner=record.name if part.name else "",
+        reads=(part.read, small_part.read),
     )
 
 
@@ -234,12 +324,12 @@ def _cut_shape(kernel):
     return (*taps, int(kernel.kept.sum()), int(kernel.made.sum()))
 
 
-def _find_shift(calls, runner):
+def _find_shift(layer, calls, runner, is_all=True):
     """A bias, or the moving mean of the normalization that alone reads the layer."""
-    layer = calls[0].layer
     if layer.use_bias:
-        return None if layer.bias_constraint is not None else (layer.bias, 1)
-    if len(calls) > 1 or not _is_linear(layer):
+        free = getattr(layer, "bias_constraint", None) is None
+        return (layer.bias, 1) if free else None
+    if len(calls) > 1 or not is_all or not _is_linear(layer):
         return None
     readers = runner.readers(calls[0].outputs[0])
     if len(readers) != 1 or calls[0].outputs[0] in runner.outputs:

@@ -1,6 +1,7 @@
 """Fit the kernels of a pruned model, one after the other."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from keras_sda.pruning.refit.least_squares import (
     fit,
 )
 from keras_sda.pruning.refit.refit_row import RefitRow
+from keras_sda.pruning.refit.stream_ends import stream_ends
 
 _MAX_ROWS = 65536
 _ROWS_PER_FEATURE = 4
@@ -43,6 +45,7 @@ def refit_kernels(
     seed: int = 0,
     whole: keras.Model | None = None,
     held: Collection[str] = (),
+    mends_streams: bool = False,
 ) -> list[RefitRow]:
     """Changes kernels of a pruned model so that they give what those of the whole did.
 
@@ -60,6 +63,8 @@ def refit_kernels(
         seed: Of the choice of rows. Defaults to `0`.
         whole: The model whose values are aimed at. Defaults to the model of `graph`.
         held: Names of layers whose kernels must not change. Defaults to none.
+        mends_streams: Whether kernels that are added to a residual stream aim at all
+            that it held, see `stream_ends`. Defaults to `False`: at what they gave.
 
     Returns:
         A `RefitRow` for every kernel that was fitted, that reads removed channels, or
@@ -78,7 +83,8 @@ def refit_kernels(
     generator = np.random.default_rng(seed)
     rows = _correct(cut, at_once, batches, ridge, max_rows, generator)
     if sequential:
-        sweep = _Sweep(aim, pruned, batches, ridge, max_rows, generator)
+        ends = stream_ends(rest, pruned, aim) if mends_streams else {}
+        sweep = _Sweep(aim, pruned, batches, ridge, max_rows, generator, ends)
         rows += sweep.fit_all(rest)
     rows += [RefitRow(name, reason=reason) for name, reason in reasons.items()]
     _note(graph.model.name, rows)
@@ -89,9 +95,10 @@ def _aimed(kernels, aim):
     """Those with one call, here and in the model whose values are aimed at."""
     calls = calls_by_name(aim)
     return [
-        dataclasses.replace(kernel, whole_calls=calls[kernel.name])
+        dataclasses.replace(kernel, whole_calls=found)
         for kernel in kernels
-        if len(kernel.whole_calls) == len(calls.get(kernel.name, ())) == 1
+        for found in [calls.get(kernel.owner or kernel.name, [])]
+        if len(kernel.whole_calls) == len(found) == 1
     ]
 
 
@@ -117,7 +124,8 @@ def refit_masked(
     whole, small = GraphRunner(model), GraphRunner(masked)
     kernels, reasons = find_masked_kernels(whole, small)
     generator = np.random.default_rng(seed)
-    rows = _Sweep(whole, small, batches, None, _MAX_ROWS, generator).fit_all(kernels)
+    sweep = _Sweep(whole, small, batches, None, _MAX_ROWS, generator, {})
+    rows = sweep.fit_all(kernels)
     rows += [RefitRow(name, reason=reason) for name, reason in reasons.items()]
     _note(model.name, rows)
     return rows
@@ -139,13 +147,15 @@ def _correct(whole, kernels, batches, ridge, max_rows, generator):
     if not kernels:
         return []
     ridge = 1e-4 if ridge is None else ridge
-    wanted = {call.inputs[0] for kernel in kernels for call in kernel.whole_calls}
+    calls = [call for kernel in kernels for call in kernel.whole_calls]
+    wanted = {number for call in calls for number in call.inputs}
     sums: dict[str, Any] = {kernel.name: 0.0 for kernel in kernels}
     for inputs in batches:
         found = whole.run(whole.given(inputs), wanted)
         for kernel in kernels:
-            for call in kernel.whole_calls:
-                value = _channels_last(kernel.whole, found[call.inputs[0]])
+            for call in range(len(kernel.whole_calls)):
+                value = kernel.whole_input(found.__getitem__, call)
+                value = _channels_last(kernel.whole, value)
                 most = -(-max_rows // (len(batches) * len(kernel.whole_calls)))
                 if len(value) > most:
                     value = value[generator.choice(len(value), most, replace=False)]
@@ -162,7 +172,7 @@ def _correct(whole, kernels, batches, ridge, max_rows, generator):
         for moments, mine, stays in zip(sums[kernel.name], filters, made, strict=True):
             change = correction(moments, kernel.kept, ridge)
             parts.append(np.einsum("kc,...cf->...kf", change, mine[..., stays]))
-        kernel.small.kernel.assign(np.concatenate(parts, -1))
+        _assign(kernel.small.kernel, np.concatenate(parts, -1))
         rows.append(RefitRow(kernel.name, ridge))
     return rows
 
@@ -173,22 +183,35 @@ def _gram(value, groups):
 
 
 def _channels_last(layer, value):
+    value = _maps(layer, value)
+    return value.reshape(-1, value.shape[-1])
+
+
+def _maps(layer, value):
+    """Samples by positions by channels."""
     value = np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(value, "float32")))
     if getattr(layer, "data_format", None) == "channels_first":
         value = np.moveaxis(value, 1, -1)
-    return value.reshape(-1, value.shape[-1])
+    return value.reshape(len(value), -1, value.shape[-1])
+
+
+def _assign(variable, value):
+    """Whatever the type of the variable is."""
+    value = keras.ops.convert_to_tensor(value.reshape(variable.shape), "float32")
+    variable.assign(keras.ops.cast(value, variable.dtype))
 
 
 class _Sweep:
     """Fits kernels to what they read in the small model as it is by then."""
 
-    def __init__(self, whole, small, batches, ridge, max_rows, generator):
+    def __init__(self, whole, small, batches, ridge, max_rows, generator, ends):
         self._whole = KeptValues(whole, batches)
         self._small = KeptValues(small, batches)
         self._num_batches = len(batches)
         self._num_samples = self._whole.num_samples
         self._ridge, self._max_rows = ridge, max_rows
         self._generator = generator
+        self._ends = ends
 
     def fit_all(self, kernels):
         rows, told = [], time.monotonic()
@@ -234,12 +257,13 @@ class _Sweep:
                 weights[rows] = block
                 ridges.append(ridge)
             fitted.append(weights)
-        weights = np.concatenate(fitted, -1)
+        weights = np.concatenate(fitted, -1) / self._scales(kernel)
         if shift is not None:
             variable, sign = shift
-            variable.assign_add((sign * weights[-1]).astype(variable.dtype))
+            offset = keras.ops.convert_to_numpy(variable).astype("float64")
+            _assign(variable, offset + sign * weights[-1])
             weights = weights[:-1]
-        kernel.small.kernel.assign(weights.reshape(kernel.small.kernel.shape))
+        _assign(kernel.small.kernel, weights)
         used = [ridge for ridge in ridges if ridge is not None]
         return RefitRow(
             kernel.name,
@@ -253,35 +277,39 @@ class _Sweep:
         """For every group the moments of two halves of the samples."""
         old = kernel.values().astype("float32")
         taps = int(np.prod(old.shape[:-2]))
-        old = old.reshape(-1, old.shape[-1])
-        filters = [
-            part[:, stays]
-            for part, stays in zip(
-                np.split(old, kernel.groups, -1),
-                np.split(kernel.made, kernel.groups),
-                strict=True,
-            )
-        ]
+        old = np.compress(kernel.made, old.reshape(-1, old.shape[-1]), -1)
         features = taps * int(kernel.kept.sum())
         total, first = None, 0  # and the number of the first sample of a batch
-        read, small_read = kernel.whole_calls[0].inputs[0], kernel.small_calls[0]
         for batch in range(self._num_batches):
-            x = self._whole.value(batch, read)
-            y = self._small.value(batch, small_read.inputs[0])
+            x = kernel.whole_input(functools.partial(self._whole.value, batch))
+            y = kernel.small_input(functools.partial(self._small.value, batch))
+            lacks = self._what_the_stream_lacks(kernel, batch)
             if batch == 0 and not kernel.loses and _is_same(x, y):
-                return None  # nothing before it has changed
+                if lacks is None or not lacks.any():
+                    return None  # nothing before it has changed
             places = self._places(kernel.whole, x.shape, features)
-            before = kernel_rows(kernel.whole, x, places)
             after = kernel_rows(kernel.small, y, places)
-            parts = zip(
-                _split(before, taps, kernel.groups),
-                _split(after, taps, kernel.groups),
-                filters,
-                strict=True,
-            )
+            after = _split(after, taps, kernel.groups)
+            if lacks is None:
+                before = kernel_rows(kernel.whole, x, places)
+                before = _split(before, taps, kernel.groups)
+                weights = np.split(old, kernel.groups, -1)
+                goals = [a @ w for a, w in zip(before, weights, strict=True)]
+            else:
+                lacks = lacks if places is None else lacks[:, places]
+                lacks = lacks.reshape(-1, lacks.shape[-1])
+                goals = [
+                    mine @ start.astype("float32") + lack
+                    for mine, start, lack in zip(
+                        after,
+                        self._starts(kernel, False),
+                        np.split(lacks, kernel.groups, -1),
+                        strict=True,
+                    )
+                ]
             new = [
-                self._pair(mine, a @ w, len(x), kernel.shift is not None, first)
-                for a, mine, w in parts
+                self._pair(mine, goal, len(x), kernel.shift is not None, first)
+                for mine, goal in zip(after, goals, strict=True)
             ]
             first += len(x)
             total = new if total is None else [
@@ -319,12 +347,36 @@ class _Sweep:
         return np.sort(self._generator.choice(count, each, replace=False))
 
     def _starts(self, kernel, has_shift):
-        """The kernel as it was cut, a matrix for every group."""
+        """The kernel as it was cut, as its channels arrive; a matrix for each group."""
         value = keras.ops.convert_to_numpy(kernel.small.kernel).astype("float64")
-        parts = np.split(value.reshape(-1, value.shape[-1]), kernel.groups, -1)
+        value = value.reshape(-1, value.shape[-1]) * self._scales(kernel)
+        parts = np.split(value, kernel.groups, -1)
         if has_shift:
             parts = [np.pad(part, [(0, 1), (0, 0)]) for part in parts]
         return parts
+
+    def _scales(self, kernel):
+        """What its channels are multiplied by before they join the stream."""
+        end = self._ends.get(kernel.name)
+        if end is None:
+            return np.ones(int(kernel.made.sum()))
+        return np.where(_arrives(end), end.scales, 1.0)
+
+    def _what_the_stream_lacks(self, kernel, batch):
+        """By sample, position and channel; None where it adds to no such stream."""
+        end = self._ends.get(kernel.name)
+        if end is None:
+            return None
+        has = _maps(kernel.whole, self._small.value(batch, end.small))
+        aim = _maps(kernel.whole, self._whole.value(batch, end.whole))
+        lacks = aim[..., kernel.made] - has
+        return np.where(_arrives(end), lacks, 0.0).astype("float32")
+
+
+def _arrives(end):
+    """Which channels are not next to nothing by the time they join the stream."""
+    sizes = np.abs(end.scales)
+    return sizes > 1e-3 * sizes.max(initial=0.0)
 
 
 def _split(rows, taps, groups):
