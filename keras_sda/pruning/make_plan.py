@@ -11,6 +11,7 @@ from keras_sda.analysis import LatencyTable, compare_latency
 from keras_sda.data.fit.array_structures import is_number
 from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning.blocks.block_importance import least_important_blocks
+from keras_sda.pruning.blocks.choose_blocks import choose_blocks, decided_by_loss
 from keras_sda.pruning.blocks.remove_blocks import remove_blocks
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.find_targets import (
@@ -113,7 +114,8 @@ def make_plan(
         blocks: Residual blocks that go as a whole: names of `removable_blocks`, or how
             many of those that `block_importance(how="loss")` finds least important.
             Then channels go until the targets are met; shares are those of the whole
-            model. Defaults to none.
+            model. `"auto"` compares plans without and with up to twelve of them, eight
+            at most, by their loss on `data`. Defaults to none.
         floor: Share of its channels that every group keeps at least, for `"global"` and
             `"loss"`, so that heavy-tailed scores empty no layer. Where the targets
             cannot be met so, it is lowered for all alike, and the plan warns. Defaults
@@ -147,7 +149,8 @@ def make_plan(
     check_numbers({"macs": macs, "params": params, "latency": latency}, budget)
     check_latency_table(latency_table, latency)
     _check_blocks(blocks, budget)
-    asked = (macs, params, latency, budget or None, blocks or None)
+    named = None if blocks == "auto" else blocks or None
+    asked = (macs, params, latency, budget or None, named)
     _check(macs, params, asked, scope, round_to, min_channels)
     _check_floor(floor, scope, max_evaluations)
     _check_finite(model)
@@ -159,6 +162,17 @@ def make_plan(
     criterion = find_criterion(importance)
     _check_data(criterion, data, blocks, scope)
     exclude = _check_exclude(exclude, graph)
+    if blocks == "auto":
+        looked_at = data if criterion.needs or scope == "loss" else None
+
+        def make(names):
+            return make_plan(
+                model, macs, params, latency, criterion, scope, round_to, min_channels,
+                exclude, looked_at, loss, seed, batch_size, graph, input_shape, budget,
+                latency_table, names, floor, max_evaluations,
+            )  # fmt: skip
+
+        return choose_blocks(graph.model, make, data, loss, seed=seed)
     whole, names = graph, least_important_blocks(graph.model, blocks, data, loss)
     if names:
         graph = ChannelGraph(remove_blocks(whole.model, names), whole.input_shape)
@@ -331,13 +345,13 @@ def _check_data(criterion, data, blocks, scope):
                 "scope='loss' needs `data`: pass data=(inputs, targets) or an iterable "
                 "of batches of them, or choose scope='global'."
             )
-        if hasattr(data, "__next__") and (criterion.needs or isinstance(blocks, int)):
+        if hasattr(data, "__next__") and (criterion.needs or decided_by_loss(blocks)):
             raise InvalidInputError(
                 "`data` is an iterator, which can be read once, but scope='loss' reads "
                 "it once more. Give arrays, a list of batches or a tf.data.Dataset."
             )
         return
-    if data is None or criterion.needs or isinstance(blocks, int):
+    if data is None or criterion.needs or decided_by_loss(blocks):
         return
     looking = sorted(name for name, other in CRITERIA.items() if other.needs)
     raise InvalidInputError(

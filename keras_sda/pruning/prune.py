@@ -20,6 +20,7 @@ from keras_sda.graph import (
     remove_channels,
 )
 from keras_sda.pruning.blocks.block_importance import least_important_blocks
+from keras_sda.pruning.blocks.choose_blocks import decided_by_loss
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.find_targets import check_latency_table, check_numbers
 from keras_sda.pruning.budget.step_targets import StepTargets
@@ -158,8 +159,8 @@ def prune(
             It needs `data`, whose targets it does not look at, and gives much of what
             fine-tuning would. Defaults to `None`: where there are data that can be read
             twice, which an iterator cannot.
-        blocks: Residual blocks that go as a whole in the first step, by name or how
-            many, see `make_plan`. Defaults to none.
+        blocks: Residual blocks that go as a whole in the first step, by name, how
+            many, or `"auto"`, see `make_plan`. Defaults to none.
         floor: Share of its channels that every group keeps at least, of the model of
             every step, see `make_plan`. Defaults to `None`.
         max_evaluations: For `scope="loss"`, in every step. Defaults to `120`.
@@ -193,9 +194,9 @@ def prune(
     if reconstruct is None:
         reconstruct = data is not None and not hasattr(data, "__next__")
     calibration, asked = data, blocks
-    by_number = isinstance(blocks, int) and blocks
+    by_loss = blocks and decided_by_loss(blocks)
     looks = scope == "loss" or find_criterion(importance).needs
-    if reconstruct and not by_number and not looks:
+    if reconstruct and not by_loss and not looks:
         data = None  # what looks at weights alone refuses it
     options = {
         "importance": importance,
@@ -229,15 +230,16 @@ def prune(
     with Run.of(folder, "prune").opened() as run:
         if steps > 1 and planner is make_plan and not run.has_begun:
             # Before the first step has been trained. Planners of one's own may replay.
-            if blocks:
+            if blocks and blocks != "auto":
                 blocks = least_important_blocks(
                     first.model, blocks, data, options["loss"]
                 )
-            check_reachable(
-                model, graph=first, blocks=blocks, **targets,
-                **{name: options[name] for name in options
-                   if name not in ("data", "loss")},
-            )  # fmt: skip
+            if blocks != "auto":  # whose floor is known only when they are chosen
+                check_reachable(
+                    model, graph=first, blocks=blocks, **targets,
+                    **{name: options[name] for name in options
+                       if name not in ("data", "loss")},
+                )  # fmt: skip
         if run.folder is not None:
             settled = {**targets, **options}
             if latency_table is not None:
@@ -282,8 +284,9 @@ def prune(
             plans.append(plan)
             if reconstruct:
                 refits = refit_kernels(
-                    graph, removed, current, batches, seed=seed, whole=whole
-                )
+                    graph, removed, current, batches, seed=seed, whole=whole,
+                    mends_streams=bool(plan.blocks),
+                )  # fmt: skip
                 if run.folder is not None:
                     stage.note(refits=[dataclasses.asdict(row) for row in refits])
             if number == 1 and (frozen := frozen_note(first.model, current)):
@@ -336,7 +339,7 @@ def _table_latency(plan):
 
 def _options_now(options, asked, blocks):
     """The options of one step: `data` that only the choice of blocks looked at go."""
-    is_chosen = asked and isinstance(asked, int) and not isinstance(blocks, int)
+    is_chosen = asked and decided_by_loss(asked) and not decided_by_loss(blocks)
     looks = options["scope"] == "loss" or find_criterion(options["importance"]).needs
     if is_chosen and not looks:
         options = {**options, "data": None}

@@ -86,8 +86,9 @@ def reconstruct(
     batches = calibration_batches(data, graph.model, max_samples, seed=seed)
     small = remove_channels(graph, removed)
     refit_kernels(
-        graph, removed, small, batches, ridge, sequential, max_rows, seed, whole.model
-    )
+        graph, removed, small, batches, ridge, sequential, max_rows, seed, whole.model,
+        mends_streams=bool(plan.blocks),
+    )  # fmt: skip
     return small
 
 

@@ -140,7 +140,7 @@ def find_kernels(
     for name, record in graph.layers.items():
         reads = [axis.units for axis in record.axes if axis.role == READS]
         if not reads and own_rule(record.layer, "linear_parts") is None:
-            continue
+            continue  # Its kernel, if it has one, is not all that it multiplies by.
         mine = calls.get(id(record.layer), [])
         if mine and name not in small_calls:
             continue  # it is gone with its branch

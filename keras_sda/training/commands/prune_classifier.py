@@ -6,6 +6,7 @@ from absl import logging
 
 from keras_sda.analysis import LatencyTable
 from keras_sda.pruning import PruningPlan, make_plan, prune, shrink
+from keras_sda.pruning.blocks.choose_blocks import decided_by_loss
 from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.pruning.default_importance import WITHOUT_DATA
 from keras_sda.runs.history_file import read_history
@@ -95,8 +96,8 @@ class _PruneRun(ClassifierRun):
             # It takes a minute to look, and nothing is lost where it fails.
             latency = None
         targets = {"macs": options.macs, "params": options.params, "latency": latency}
-        # A number of blocks is chosen, and what they leave known, when the run begins.
-        named = not isinstance(options.chosen_blocks, int)
+        # Blocks are chosen by the loss, and what they leave known, when the run begins.
+        named = not decided_by_loss(options.chosen_blocks)
         if named and any(value is not None for value in targets.values()):
             check_reachable(
                 self.model,

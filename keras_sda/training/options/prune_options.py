@@ -4,6 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from keras_sda.graph.model.find_head import ACTIVATIONS
+from keras_sda.pruning.blocks.choose_blocks import decided_by_loss
 from keras_sda.pruning.criteria.criteria import criterion_names, find_criterion
 from keras_sda.training.options.checked_options import option
 from keras_sda.training.options.fine_tuning_options import FineTuningOptions
@@ -32,7 +33,7 @@ class PruneOptions(FineTuningOptions, RunOptions):
         min_channels: Layers keep at least so many channels.
         exclude: Names of layers that lose no channel, separated by commas.
         blocks: Residual blocks that go as a whole in the first step: names separated by
-            commas, or how many of the least important.
+            commas, how many of the least important, or `"auto"`, see `make_plan`.
         steps: In how many steps to prune; fine-tuning follows each.
         plan: A plan.json to replay, instead of the targets.
         dataset: Dataset for importance, fine-tuning and accuracy, as in training.
@@ -116,7 +117,8 @@ class PruneOptions(FineTuningOptions, RunOptions):
     blocks: str = option(
         "",
         "Residual blocks that go as a whole, before channels do: names separated by "
-        "commas, or how many of those that the loss rises least without.",
+        "commas, how many of those that the loss rises least without, or auto: as many "
+        "as cost the least loss.",
     )
     steps: int = option(
         1, "Prune in so many steps, each with its fine-tuning.", positive=True
@@ -187,7 +189,7 @@ class PruneOptions(FineTuningOptions, RunOptions):
                 "`reconstruct` (--reconstruct) needs `dataset` (--dataset): it looks "
                 "at training images."
             )
-        if self.dataset is None and isinstance(self.chosen_blocks, int):
+        if self.dataset is None and decided_by_loss(self.chosen_blocks):
             raise InvalidInputError(
                 f"blocks={self.blocks!r} needs data: name a `dataset` (--dataset), or "
                 "the blocks themselves."
@@ -207,11 +209,11 @@ class PruneOptions(FineTuningOptions, RunOptions):
     @property
     def needs_data(self) -> bool:
         """Whether criterion, scope or the choice of blocks look at images."""
-        by_number = isinstance(self.chosen_blocks, int)
+        by_loss = decided_by_loss(self.chosen_blocks)
         is_default = self.importance is None and self.dataset is not None
         named = self.importance is not None and find_criterion(self.importance).needs
         return self.plan is None and bool(
-            by_number or is_default or named or self.scope == "loss"
+            by_loss or is_default or named or self.scope == "loss"
         )
 
     @property
@@ -221,8 +223,10 @@ class PruneOptions(FineTuningOptions, RunOptions):
         return has_data if self.reconstruct is None else self.reconstruct
 
     @property
-    def chosen_blocks(self) -> int | list[str]:
+    def chosen_blocks(self) -> int | str | list[str]:
         """The blocks as `prune` takes them."""
+        if self.blocks.strip() == "auto":
+            return "auto"
         if self.blocks.strip().isdigit():
             return int(self.blocks)
         return [name.strip() for name in self.blocks.split(",") if name.strip()]

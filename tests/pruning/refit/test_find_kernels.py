@@ -170,17 +170,17 @@ def test_parts_say_what_their_kernels_are_multiplied_by(reader):
     runner = GraphRunner(model)
     other = remove_channels(graph, removed)
     kernels, reasons = find_kernels(graph, removed, runner, GraphRunner(other))
-    mine = [kernel for kernel in kernels if kernel.owner == "reader"]
+    mine = [x for x in kernels if (x.owner or x.name) == "reader"]
     assert mine and not reasons
     values = runner.given(images_of(model, 2))
     for kernel in mine:
-        read = kernel.reads(lambda n: runner.run(values, [n])[n], True)
-        rows = kernel_rows(kernel.whole.layer, read)
-        size = int(np.prod(kernel.whole.layer.kernel.shape[:-1]))
+        read = kernel.whole_input(lambda n: runner.run(values, [n])[n])
+        rows = kernel_rows(kernel.whole, read)
+        size = int(np.prod(kernel.whole.kernel.shape[:-1]))
         assert rows.shape[1] == size * kernel.groups
-        if not callable(getattr(kernel.whole.layer, "build", None)):
+        if not callable(getattr(kernel.whole, "build", None)):
             continue
-        layer = kernel.whole.layer
+        layer = kernel.whole
         kept = layer.activation
         layer.activation = keras.activations.linear
         made = np.asarray(keras.ops.convert_to_numpy(layer(read)))
@@ -206,3 +206,19 @@ def test_half_precision_is_fitted_in_its_type(dtype):
         for m in (shrink(model, result.plan), result.model)
     )
     assert np.square(small - expected).mean() < np.square(cut - expected).mean()
+
+
+def test_a_kernel_with_lora_stays():
+    x = keras.Input((4,))
+    y = layers.Dense(8, name="first")(x)
+    y = layers.Dense(6, name="second", use_bias=False)(y)
+    tuned = layers.Dense(5, name="tuned")
+    model = keras.Model(x, layers.Dense(2, name="last")(tuned(y)))
+    randomize(model)
+    tuned.enable_lora(2)
+    images = np.random.default_rng(1).normal(size=(32, 4)).astype("float32")
+    result = prune(model, params=0.8, data=images, importance="l1", reconstruct=True)
+    assert {row.layer for row in result.report.refits} <= {"second", "last"}
+    kept = result.model.get_layer("tuned")
+    for one, other in zip(kept.weights[:2], tuned.weights[:2], strict=True):
+        np.testing.assert_array_equal(one, other)
