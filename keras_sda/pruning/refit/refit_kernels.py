@@ -72,10 +72,9 @@ def refit_kernels(
     """
     cut, pruned = GraphRunner(graph.model), GraphRunner(small)
     kernels, reasons = find_kernels(graph, removed, cut, pruned)
-    reasons |= {
-        k.name: "its zeros keep channels closed" for k in kernels if k.name in held
-    }
-    kernels = [kernel for kernel in kernels if kernel.name not in held]
+    closed = [k.name for k in kernels if k.name in held or k.owner in held]
+    reasons |= dict.fromkeys(closed, "its zeros keep channels closed")
+    kernels = [kernel for kernel in kernels if kernel.name not in closed]
     aim = cut if whole is None or whole is graph.model else GraphRunner(whole)
     rest = _aimed(kernels, aim) if sequential else []
     swept = {kernel.name for kernel in rest}
