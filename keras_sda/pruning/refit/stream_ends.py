@@ -75,9 +75,9 @@ class _Finder:
     def __init__(self, small, whole):
         self._small, self._whole = small, whole
         self._made_by = {n: call for call in small.calls for n in call.outputs}
-        names = collections.Counter(call.name for call in whole.calls)
-        self._calls = {c.name: c for c in whole.calls if names[c.name] == 1}
-        self._left = {call.name for call in small.calls}
+        count = collections.Counter(map(_key, whole.calls))
+        self._calls = {_key(x): x for x in whole.calls if count[_key(x)] == 1}
+        self._left = set(map(_key, small.calls))
 
     def end(self, kernel) -> StreamEnd | None:
         call = kernel.small_calls[0]
@@ -99,7 +99,7 @@ class _Finder:
             scales = scales * scale
         is_sum = sum_terms(call.layer, call.node.args) is not None
         whole = self._counterpart(call)
-        if whole is None or not (is_sum or whole not in self._outputs_of(call.name)):
+        if whole is None or not (is_sum or whole not in self._outputs_of(call)):
             return None
         return StreamEnd(call.outputs[0], whole, scales)
 
@@ -107,14 +107,15 @@ class _Finder:
         readers = self._small.readers(number)
         return readers[0] if len(readers) == 1 else None
 
-    def _outputs_of(self, name):
-        return self._calls[name].outputs if name in self._calls else ()
+    def _outputs_of(self, call):
+        key = _key(call)
+        return self._calls[key].outputs if key in self._calls else ()
 
     def _counterpart(self, call) -> int | None:
         """What all readers of the tensor read in the whole model."""
-        if call.name not in self._calls:
+        if not self._outputs_of(call):
             return None
-        number = self._calls[call.name].outputs[0]
+        number = self._outputs_of(call)[0]
         while (later := self._behind(number)) is not None:
             number = later
         return number
@@ -138,11 +139,11 @@ class _Finder:
         return sums[0].outputs[0] if alike else None
 
     def _lost_sums(self, number):
-        """The sums that read a tensor and went; None if something left reads it."""
+        """The sums that read a tensor and went; None if something else may read it."""
         readers = self._whole.readers(number)
         if not readers or number in self._whole.outputs:
             return None
-        if any(call.name in self._left for call in readers):
+        if any(_key(call) in self._left or _is_operation(call) for call in readers):
             return None
         return [x for x in readers if sum_terms(x.layer, x.node.args) is not None]
 
@@ -157,6 +158,15 @@ class _Finder:
             last = max(last, order.get(call.index, -1))
             open_ += call.inputs
         return last
+
+
+def _is_operation(call):
+    return not isinstance(call.layer, keras.layers.Layer)
+
+
+def _key(call):
+    """Operations may have other names in copies of a model, if they are not shared."""
+    return id(call.layer) if _is_operation(call) else call.name
 
 
 def _is_linear(layer):
