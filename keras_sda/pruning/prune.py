@@ -230,11 +230,8 @@ def prune(
     with Run.of(folder, "prune").opened() as run:
         if steps > 1 and planner is make_plan and not run.has_begun:
             # Before the first step has been trained. Planners of one's own may replay.
-            if blocks and blocks != "auto":
-                blocks = least_important_blocks(
-                    first.model, blocks, data, options["loss"]
-                )
             if blocks != "auto":  # whose floor is known only when they are chosen
+                blocks = least_important_blocks(model, blocks, data, loss_of_model)
                 check_reachable(
                     model, graph=first, blocks=blocks, **targets,
                     **{name: options[name] for name in options
