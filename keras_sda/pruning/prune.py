@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import inspect
 import os
 from collections.abc import Callable, Collection, Sequence
 from operator import attrgetter
@@ -24,6 +23,8 @@ from keras_sda.pruning.blocks.choose_blocks import decided_by_loss
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.find_targets import check_latency_table, check_numbers
 from keras_sda.pruning.budget.step_targets import StepTargets
+from keras_sda.pruning.calibration_losses import calibration_losses, losses_text
+from keras_sda.pruning.call_fine_tune import call_fine_tune
 from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.pruning.criteria.criteria import find_criterion
 from keras_sda.pruning.criteria.criterion import Criterion
@@ -226,6 +227,7 @@ def prune(
     schedule = StepTargets(first, targets, steps, options) if steps > 1 else None
     current, plans, frozen = model, [], ""
     refits: list[RefitRow] = []
+    losses: dict[str, float] = {}
     batches: list[Any] = []
     with Run.of(folder, "prune").opened() as run:
         if steps > 1 and planner is make_plan and not run.has_begun:
@@ -257,8 +259,8 @@ def prune(
         for number, stage in enumerate(stages, 1):
             if stage.is_finished:
                 plans.append(PruningPlan.load(stage.folder / _PLAN))
-                known = stage.fact("refits", list[RefitRow])
-                refits = known or []
+                refits = stage.fact("refits", list[RefitRow]) or []
+                losses = stage.fact("losses", dict[str, float]) or {}
                 # Only the last finished step is of use.
                 if number == steps or not stages[number].is_finished:
                     with model_scope(model):
@@ -284,8 +286,12 @@ def prune(
                     graph, removed, current, batches, seed=seed, whole=whole,
                     mends_streams=bool(plan.blocks),
                 )  # fmt: skip
+                losses = calibration_losses(plan, current, data, loss_of_model, seed)
                 if run.folder is not None:
-                    stage.note(refits=[dataclasses.asdict(row) for row in refits])
+                    rows = [dataclasses.asdict(row) for row in refits]
+                    stage.note(refits=rows, losses=losses)
+                if losses:
+                    logging.info("Loss of samples: %s.", losses_text(losses))
             if number == 1 and (frozen := frozen_note(first.model, current)):
                 # Before anybody trains it.
                 logging.warning("%s: %s.", first.model.name, frozen)
@@ -300,7 +306,7 @@ def prune(
                 plan.expected["params"] / max(plan.expected["params_before"], 1),
             )
             if fine_tune is not None and (number < steps or fine_tune_last):
-                current = _fine_tuned(current, fine_tune, stage.name)
+                current = call_fine_tune(current, fine_tune, stage.name)
             stage.finish_with(current)
     asked_for = dict(targets)
     if budget:
@@ -316,6 +322,7 @@ def prune(
         input_shape=input_shape,
         table_latency=_table_latency(plan),
         refits=refits,
+        losses=losses,
         warnings=told(plan),
     )
     for text in report.warnings:
@@ -377,26 +384,3 @@ def _plan_of(stage, make) -> PruningPlan:
     plan.save(path)
     stage.note(planned=True)
     return plan
-
-
-def _fine_tuned(model, fine_tune, name):
-    result = fine_tune(model, name) if _needs_two(fine_tune) else fine_tune(model)
-    if result is None:
-        return model
-    if not isinstance(result, keras.Model):
-        raise InvalidInputError(
-            "`fine_tune` must train the model in place and return None, or return a "
-            f"model. It returned: {type(result).__name__}."
-        )
-    return result
-
-
-def _needs_two(function) -> bool:
-    """Whether a function cannot be called with one argument, and can with two."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [x for x in parameters if x.default is x.empty and x.kind in kinds]
-    return len(needed) == 2

@@ -19,7 +19,7 @@ from keras_sda.utils.files.read_json import checked, read_json
 _FORMAT = "keras_sda pruning plan, version 1"
 _LEAST_SHARE = 0.1
 # Of the way from the loss before to that of a model which looks at nothing.
-_MOST_RISE = 0.5
+MOST_RISE = 0.5
 _EXPECTED = {"macs_before", "macs", "params_before", "params"}
 
 
@@ -118,7 +118,7 @@ class PruningPlan:
         )
         if before is None or loss is None or chance is None or before >= chance:
             return
-        if (loss - before) / (chance - before) > _MOST_RISE:
+        if (loss - before) / (chance - before) > MOST_RISE:
             advice = "cut less at a time (`steps`)"
             if self.settings.get("scope") != "loss":
                 advice += ", or take scope='loss'"

@@ -11,7 +11,9 @@ import keras
 from keras_sda.analysis import compare_latency, profile
 from keras_sda.analysis.latency.layer_timer import LayerTimer
 from keras_sda.graph import frozen_note, swapped_bias_note
+from keras_sda.pruning.calibration_losses import losses_text
 from keras_sda.pruning.draw_channels import draw_channels
+from keras_sda.pruning.pruning_plan import MOST_RISE
 from keras_sda.pruning.refit.refit_row import RefitRow, refit_lines, refit_tables
 from keras_sda.runs.report import Report, change, merged_names
 from keras_sda.utils.draw_in_run import draw_in_run
@@ -71,6 +73,9 @@ class PruningReport(Report):
             `ms_before`, `ms_after`, `ratio`, and its `unit`.
         refits: A `RefitRow` for every kernel that was fitted anew, or that reads
             removed channels and stays as it was cut; of the last step.
+        losses: The loss on some samples in the last step, where it is known: `before`
+            it, after the `cut` alone, `reconstructed`, and by `chance`, of a model
+            which looks at nothing. Empty without data and a loss.
 
     Example:
 
@@ -89,6 +94,7 @@ class PruningReport(Report):
     uncounted: tuple[str, ...] = ()
     table_latency: dict[str, Any] | None = None
     refits: tuple[RefitRow, ...] = ()
+    losses: dict[str, float] = dataclasses.field(default_factory=dict)
 
     format_name: ClassVar[str] = "keras_sda pruning report, version 1"
     maker: ClassVar[str] = "`keras-sda prune` or `PruningReport.save`"
@@ -107,6 +113,7 @@ class PruningReport(Report):
         warnings: Sequence[str] = (),
         table_latency: dict[str, Any] | None = None,
         refits: Sequence[RefitRow] = (),
+        losses: Mapping[str, float] | None = None,
     ) -> "PruningReport":
         """Compares two models by the names of their layers.
 
@@ -125,6 +132,7 @@ class PruningReport(Report):
             warnings: What else the user should know. Defaults to none.
             table_latency: See the class. Defaults to `None`.
             refits: See the class. Defaults to none.
+            losses: See the class. Defaults to `None`, which is empty.
 
         Raises:
             InvalidInputError: A model has no readable graph.
@@ -197,6 +205,7 @@ class PruningReport(Report):
                     frozen_note(before, after),
                     _round_note(rows, (settings or {}).get("round_to", 1)),
                     swapped_bias_note(after, input_shape),
+                    _loss_note(losses or {}),
                     *warnings,
                 )
                 if text
@@ -204,6 +213,7 @@ class PruningReport(Report):
             uncounted=tuple(dict.fromkeys([*whole.unknown, *small.unknown])),
             table_latency=table_latency,
             refits=tuple(refits),
+            losses=dict(losses or {}),
         )
 
     @property
@@ -240,6 +250,8 @@ class PruningReport(Report):
         lines.append(f"layers with fewer channels: {len(narrower)} of "
                      f"{len(self.layers)}")  # fmt: skip
         lines += refit_lines(self.refits)
+        if self.losses:
+            lines.append(f"loss of samples: {losses_text(self.losses)}")
         fixed = [row for row in self.layers if row.untouchable]
         if fixed:
             lines.append(f"layers with untouchable channels: {len(fixed)}")
@@ -291,6 +303,20 @@ class PruningReport(Report):
             latency.get("ms_before"), latency.get("ms_after"),
             sum(row.untouchable for row in self.layers),
         )  # fmt: skip
+
+
+def _loss_note(losses):
+    """What a user should know where the fit did not bring the loss back."""
+    if not {"before", "reconstructed", "chance"} <= losses.keys():
+        return ""
+    before, fitted, chance = (losses[x] for x in ("before", "reconstructed", "chance"))
+    if before >= chance or (fitted - before) / (chance - before) <= MOST_RISE:
+        return ""
+    return (
+        f"with the kernels that stay fitted, the loss is {fitted:.3g}, where it was "
+        f"{before:.3g} and a model which looks at nothing has {chance:.3g}: cut less "
+        "at a time (`steps`), take scope='loss', or train the result"
+    )
 
 
 def _round_note(rows, round_to):

@@ -8,6 +8,7 @@ from absl import logging
 
 from keras_sda.data.fit.array_structures import leaves, map_arrays
 from keras_sda.graph import GraphRunner, clone_edited
+from keras_sda.pruning.calibration_losses import mean_loss
 from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
 from keras_sda.pruning.refit.calibration_batches import calibration_batches
 from keras_sda.pruning.refit.kept_values import KeptValues
@@ -71,7 +72,7 @@ def recalibrate(
         return new
     held_out, seen = _quarters(batches)
     count = _measure(new, [inputs for inputs, *_ in seen])
-    before, after = (_mean_loss(m, loss, held_out) for m in (clone_edited(model), new))
+    before, after = (mean_loss(m, loss, held_out) for m in (clone_edited(model), new))
     if after < before:
         logging.info(
             "%s: new statistics of %d normalizations, loss %.4g -> %.4g.",
@@ -125,13 +126,3 @@ def _measure(model, batches):
         layer.moving_variance.assign(np.maximum(total[2] / total[0] - mean**2, 0))
         count += 1
     return count
-
-
-def _mean_loss(model, loss, batches):
-    total = number = 0
-    for inputs, targets, weights in batches:
-        size = len(leaves(inputs)[0])
-        outputs = model(inputs, training=False)
-        total += size * float(loss(outputs, loss.targets(targets, weights)))
-        number += size
-    return total / number

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_sda.pruning import make_plan, prune, shrink
+from keras_sda.pruning import PruningReport, make_plan, mask, prune, shrink
 from keras_sda.pruning.default_importance import WITHOUT_DATA, default_importance
 from keras_sda.utils import InvalidInputError
 
@@ -96,3 +96,32 @@ def test_without_data_one_line_says_what_that_costs(warnings):
     prune(network(), macs=0.7, data=(IMAGES, LABELS))
     prune(network(), macs=0.7, fine_tune=lambda model: None)
     assert not any(WITHOUT_DATA in text for text in warnings)
+
+
+def test_the_report_says_what_became_of_the_loss(tmp_path):
+    model, data = network(), (IMAGES, LABELS)
+    result = prune(model, macs=0.5, data=data)
+    losses = result.report.losses
+    entropy = keras.losses.SparseCategoricalCrossentropy()
+    for key, one in (
+        ("before", model),
+        ("cut", mask(model, result.plan)),
+        ("reconstructed", result.model),
+    ):
+        expected = float(entropy(LABELS, one.predict(IMAGES, verbose=0)))
+        assert losses[key] == pytest.approx(expected, rel=1e-4), key
+    text = f"{losses['cut']:.3g} cut, {losses['reconstructed']:.3g} reconstructed"
+    assert text in result.report.to_text()
+    result.report.save(tmp_path)
+    assert PruningReport.load(tmp_path).losses == losses
+    assert prune(model, macs=0.5, data=IMAGES).report.losses == {}
+    kept = [prune(model, macs=0.5, data=data, folder=tmp_path / "run") for _ in "ab"]
+    assert kept[0].report.losses == kept[1].report.losses == losses
+
+
+def test_a_fit_that_does_not_help_is_told():
+    model = network()
+    said = {"before": 0.1, "cut": 3.0, "reconstructed": 0.6, "chance": 0.7}
+    (text,) = PruningReport.of(model, model, losses=said).warnings
+    assert "the loss is 0.6, where it was 0.1" in text and "steps" in text
+    assert not PruningReport.of(model, model, losses={**said, "chance": 2}).warnings
