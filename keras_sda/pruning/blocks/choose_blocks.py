@@ -11,7 +11,6 @@ from keras_sda.data.fit.array_structures import leaves
 from keras_sda.graph import remove_channels
 from keras_sda.pruning.blocks.block_importance import block_importance
 from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
-from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.refit.calibration_batches import calibration_batches
 from keras_sda.utils import InvalidInputError
 
@@ -30,12 +29,12 @@ def decided_by_loss(blocks: Any) -> bool:
 
 def choose_blocks(
     model: keras.Model,
-    make: Callable[[tuple[str, ...]], PruningPlan],
+    make: Callable[[tuple[str, ...]], Any],
     data: Any,
     loss: Any = None,
     max_samples: int = 512,
     seed: int = 0,
-) -> PruningPlan:
+) -> Any:
     """Makes the plan whose cut costs the least loss, with blocks or without.
 
     Use it through `make_plan(blocks="auto")`. The least important blocks go, none at
@@ -45,7 +44,7 @@ def choose_blocks(
 
     Args:
         model: The whole model.
-        make: Makes a plan without the blocks of these names.
+        make: Makes the `PruningPlan` without the blocks of these names.
         data: Images with targets as in `model.fit`.
         loss: See `block_importance`. Defaults to `None`.
         max_samples: At most so many samples of `data` are looked at. Defaults to `512`.
@@ -68,7 +67,7 @@ def choose_blocks(
     batches = calibration_batches(data, model, max_samples, True, seed)
     worth = block_importance(model, batches, "loss", loss)
     order = sorted(worth, key=worth.__getitem__)
-    found: list[tuple[float, PruningPlan]] = []
+    found: list[tuple[float, Any]] = []
     refusal = None
     for count in TRIED:
         if count > len(order):
