@@ -5,61 +5,80 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sda.data.fit.fit_data import FitData
+from keras_sda.pruning.criteria.loss.mean_loss import mean_loss
 from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
-from keras_sda.pruning.pruning_plan import PruningPlan
 from keras_sda.pruning.refit.calibration_batches import calibration_batches
+from keras_sda.utils import InvalidInputError
 
-_MAX_SAMPLES = 256  # as many as the plan looks at
+_MAX_SAMPLES = 256
 
 
-def calibration_losses(
-    plan: PruningPlan, small: keras.Model, data: Any, loss: Any = None, seed: int = 0
-) -> dict[str, float]:
-    """The loss on some samples before, after the cut alone, and of a fitted model.
+class CalibrationLosses:
+    """The loss on some samples, of one model after the other, for a report.
+
+    Where data have no targets, or nobody knows the loss, it notes nothing: a report
+    must not end a run.
 
     Args:
-        plan: What was cut; it knows the first two, where a loss was at hand.
-        small: The fitted model.
-        data: As `make_plan` got them.
+        model: A model with the inputs and outputs of those that are measured.
+        data: As in `prune`. Defaults to `None`.
         loss: Likewise. Defaults to `None`.
-        seed: Likewise. Defaults to `0`.
+        seed: Of the choice of samples. Defaults to `0`.
 
-    Returns:
-        `before`, `cut`, `reconstructed` and, where the plan knows it, `chance`, that of
-        a model which looks at nothing; nothing where the plan knows no loss.
+    Attributes:
+        found: The losses so far, by name.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_sda.pruning.calibration_losses import CalibrationLosses
+    >>> x = keras.Input((2,))
+    >>> model = keras.Model(x, keras.layers.Dense(1, kernel_initializer="ones")(x))
+    >>> losses = CalibrationLosses(model, (np.ones((3, 2)), np.zeros((3, 1))), "mse")
+    >>> losses.note("before", model)
+    >>> losses.found
+    {'before': 4.0}
     """
-    known = {"before": "loss_before", "cut": "loss", "chance": "loss_chance"}
-    losses = {key: plan.expected.get(name) for key, name in known.items()}
-    if losses["before"] is None or losses["cut"] is None:
-        return {}
-    found = {key: float(value) for key, value in losses.items() if value is not None}
-    batches = calibration_batches(data, small, _MAX_SAMPLES, True, seed)
-    fitted = mean_loss(small, ModelLoss(small, loss), batches)
-    return {**found, "reconstructed": fitted} if np.isfinite(fitted) else found
 
+    def __init__(
+        self, model: keras.Model, data: Any = None, loss: Any = None, seed: int = 0
+    ):
+        self.found: dict[str, float] = {}
+        self._batches: list[Any] = []
+        if data is None:
+            return
+        try:
+            if FitData(data, model, needs_targets=False).first()[1] is None:
+                return
+            self._loss = ModelLoss(model, loss)
+            self._batches = calibration_batches(data, model, _MAX_SAMPLES, True, seed)
+        except InvalidInputError:
+            return
 
-def mean_loss(model: keras.Model, loss: ModelLoss, batches: Any) -> float:
-    """The mean of a loss over samples, at inference.
+    def note(self, name: str, model: keras.Model) -> None:
+        """Measures a model.
 
-    Args:
-        model: The model.
-        loss: Its loss.
-        batches: `(inputs, targets, sample_weight)` each.
-    """
-    total = number = 0
-    for inputs, targets, weights in batches:
-        size = len(keras.tree.flatten(inputs)[0])
-        outputs = model(inputs, training=False)
-        total += size * float(loss(outputs, loss.targets(targets, weights)))
-        number += size
-    return total / number
+        Args:
+            name: What it is, such as `"cut"`.
+            model: The model.
+        """
+        if not self._batches:
+            return
+        try:
+            value = mean_loss(model, self._loss, self._batches)
+        except InvalidInputError:  # Targets do not fit this loss.
+            self._batches = []
+            return
+        if np.isfinite(value):
+            self.found[name] = value
 
 
 def losses_text(losses: dict[str, float]) -> str:
     """The losses in words, such as "0.31 before, 4.2 cut, 0.45 reconstructed".
 
     Args:
-        losses: See `calibration_losses`.
+        losses: See `CalibrationLosses`.
     """
     names = ("before", "cut", "reconstructed")
     return ", ".join(f"{losses[x]:.3g} {x}" for x in names if x in losses)

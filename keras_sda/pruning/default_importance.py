@@ -3,9 +3,9 @@
 import itertools
 from typing import Any
 
-import keras
-
 from keras_sda.data.fit.fit_data import FitData
+from keras_sda.graph import ChannelGraph
+from keras_sda.pruning.criteria.collect_statistics import sees_all_channels
 from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
 from keras_sda.utils import InvalidInputError
 
@@ -18,15 +18,16 @@ WITHOUT_DATA = (
 
 
 def default_importance(
-    model: keras.Model, data: Any = None, loss: Any = None
+    graph: ChannelGraph, data: Any = None, loss: Any = None
 ) -> tuple[str, Any]:
     """Names the criterion that makes the most of what is at hand.
 
     Use it through `importance=None`. With targets and a loss that is `"taylor"`, with
-    inputs alone `"activation"`, without data `"l1"`.
+    inputs alone `"activation"`, without data, or where nested models hide what arrives,
+    `"l1"`.
 
     Args:
-        model: A functional model.
+        graph: The channels of the model.
         data: As in `make_plan`. Defaults to `None`.
         loss: As in `make_plan`. Defaults to `None`.
 
@@ -34,20 +35,20 @@ def default_importance(
         Name of a criterion, and the data: of an iterator one that has lost nothing.
 
     Raises:
-        InvalidInputError: The data cannot be read or do not fit the model, or `loss` is
-            none.
+        InvalidInputError: The data cannot be read or do not fit the model.
 
     Example:
 
     >>> import keras, numpy as np
+    >>> from keras_sda.graph import ChannelGraph
     >>> from keras_sda.pruning.default_importance import default_importance
     >>> x = keras.Input((2,))
     >>> y = keras.layers.Dense(3, activation="softmax")(keras.layers.Dense(4)(x))
-    >>> model = keras.Model(x, y)
+    >>> graph = ChannelGraph(keras.Model(x, y))
     >>> images, labels = np.ones((8, 2)), np.zeros(8, int)
-    >>> default_importance(model, (images, labels))[0]
+    >>> default_importance(graph, (images, labels))[0]
     'taylor'
-    >>> default_importance(model, images)[0]
+    >>> default_importance(graph, images)[0]
     'activation'
     """
     if data is None:
@@ -60,13 +61,15 @@ def default_importance(
         data = itertools.chain(found, data)
     else:
         found = data
-    _, targets, _ = FitData(found, model, needs_targets=False).first()
-    if loss is not None:
+    _, targets, _ = FitData(found, graph.model, needs_targets=False).first()
+    if targets is not None and (loss is not None or _has_clear_loss(graph.model)):
         return "taylor", data
-    if targets is None:
-        return "activation", data
+    return "activation" if sees_all_channels(graph) else "l1", data
+
+
+def _has_clear_loss(model):
     try:
         ModelLoss(model)
     except InvalidInputError:
-        return "activation", data
-    return "taylor", data
+        return False
+    return True

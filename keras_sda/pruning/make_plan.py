@@ -8,10 +8,9 @@ import keras
 import numpy as np
 
 from keras_sda.analysis import LatencyTable, compare_latency
-from keras_sda.data.fit.array_structures import is_number
 from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning.blocks.block_importance import least_important_blocks
-from keras_sda.pruning.blocks.choose_blocks import choose_blocks, decided_by_loss
+from keras_sda.pruning.blocks.choose_blocks import choose_blocks
 from keras_sda.pruning.blocks.remove_blocks import remove_blocks
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.find_targets import (
@@ -25,8 +24,16 @@ from keras_sda.pruning.budget.masked_loss import MaskedLoss
 from keras_sda.pruning.budget.meet_latency import meet_latency
 from keras_sda.pruning.budget.rate_by_loss import rate_by_loss
 from keras_sda.pruning.budget.select_channels import floor_of, select_channels
+from keras_sda.pruning.check_plan import (
+    check_amounts,
+    check_blocks,
+    check_data,
+    check_exclude,
+    check_finite,
+    check_floor,
+)
 from keras_sda.pruning.criteria.collect_statistics import collect_statistics
-from keras_sda.pruning.criteria.criteria import CRITERIA, companions, find_criterion
+from keras_sda.pruning.criteria.criteria import companions, find_criterion
 from keras_sda.pruning.criteria.criterion import Criterion
 from keras_sda.pruning.default_importance import default_importance
 from keras_sda.pruning.pruning_plan import PruningPlan
@@ -114,8 +121,8 @@ def make_plan(
         blocks: Residual blocks that go as a whole: names of `removable_blocks`, or how
             many of those that `block_importance(how="loss")` finds least important.
             Then channels go until the targets are met; shares are those of the whole
-            model. `"auto"` compares plans without and with up to twelve of them, eight
-            at most, by their loss on `data`. Defaults to none.
+            model. `"auto"` compares up to eight plans, without blocks and with up to
+            twelve of them, by their loss on `data`. Defaults to none.
         floor: Share of its channels that every group keeps at least, for `"global"` and
             `"loss"`, so that heavy-tailed scores empty no layer. Where the targets
             cannot be met so, it is lowered for all alike, and the plan warns. Defaults
@@ -148,20 +155,20 @@ def make_plan(
     """
     check_numbers({"macs": macs, "params": params, "latency": latency}, budget)
     check_latency_table(latency_table, latency)
-    _check_blocks(blocks, budget)
+    check_blocks(blocks, budget)
     named = None if blocks == "auto" else blocks or None
     asked = (macs, params, latency, budget or None, named)
-    _check(macs, params, asked, scope, round_to, min_channels)
-    _check_floor(floor, scope, max_evaluations)
-    _check_finite(model)
+    check_amounts(macs, params, asked, scope, round_to, min_channels)
+    check_floor(floor, scope, max_evaluations)
+    check_finite(model)
     loss = getattr(model, "loss", None) if loss is None else loss
     if graph is None:
         graph = ChannelGraph(expand_known_blocks(model), input_shape)
     if importance is None:
-        importance, data = default_importance(graph.model, data, loss)
+        importance, data = default_importance(graph, data, loss)
     criterion = find_criterion(importance)
-    _check_data(criterion, data, blocks, scope)
-    exclude = _check_exclude(exclude, graph)
+    check_data(criterion, data, blocks, scope)
+    exclude = check_exclude(exclude, graph)
     if blocks == "auto":
         looked_at = data if criterion.needs or scope == "loss" else None
 
@@ -183,7 +190,7 @@ def make_plan(
         )
     statistics = collect_statistics(graph, companions(criterion), data, loss, seed)
     scores = [_score(criterion, group, statistics) for group in graph.groups]
-    constraints = {
+    constraints: dict[str, Any] = {
         "scope": scope,
         "round_to": round_to,
         "min_channels": min_channels,
@@ -202,7 +209,7 @@ def make_plan(
         ]
     measured = None
     if scope == "loss" or _may_read_again(criterion, data, statistics):
-        measured = MaskedLoss(graph, data, loss, seed)
+        measured = _measured(graph, data, loss, seed, is_asked=scope == "loss")
     if floor is None:
         floor = _FLOOR_BY_LOSS if scope == "loss" else 0.0
     is_timed = latency is not None and latency_table is None
@@ -277,6 +284,16 @@ def _may_read_again(criterion, data, statistics):
     return is_known and not hasattr(data, "__next__")
 
 
+def _measured(graph, data, loss, seed, is_asked):
+    """What measures the loss; for a mere note only where the data give one again."""
+    try:
+        return MaskedLoss(graph, data, loss, seed)
+    except InvalidInputError:
+        if is_asked:
+            raise
+        return None
+
+
 def _below_floor(graph, removed, floor):
     """The layers of groups that keep fewer channels than the floor says."""
     found: dict[str, None] = {}
@@ -285,105 +302,6 @@ def _below_floor(graph, removed, floor):
         if left < floor_of(group.num_channels, floor):
             found |= dict.fromkeys(group.writers)
     return list(found)
-
-
-def _check_blocks(blocks, budget):
-    if blocks and budget:
-        raise InvalidInputError(
-            "`blocks` and `budget` cannot be met by one plan: costs of yours count the "
-            "channels of the whole model. Call remove_blocks(model, names) first, and "
-            "plan with `budget` for what it returns."
-        )
-
-
-def _check(macs, params, asked, scope, round_to, min_channels):
-    if all(value is None for value in asked):
-        raise InvalidInputError(
-            "One of `macs`, `params` and `latency` must be given, such as macs=0.5."
-        )
-    for key, value in (("macs", macs), ("params", params)):
-        if value is not None and 1 < value < 100:
-            raise InvalidInputError(
-                f"`{key}` must be a share of at most 1, such as 0.5, or an absolute "
-                f"number. Received: {key}={value!r}."
-            )
-    if scope not in ("global", "layer", "loss"):
-        raise InvalidInputError(
-            f"`scope` must be 'global', 'layer' or 'loss'. Received: scope={scope!r}."
-        )
-    for key, value in (("round_to", round_to), ("min_channels", min_channels)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InvalidInputError(
-                f"`{key}` must be a positive integer. Received: {key}={value!r}."
-            )
-
-
-def _check_floor(floor, scope, max_evaluations):
-    if floor is not None and not (is_number(floor) and 0 <= floor < 1):
-        raise InvalidInputError(
-            "`floor` must be the share of its channels that every group keeps, from 0 "
-            f"to below 1, such as 0.2. Received: floor={floor!r}."
-        )
-    if floor and scope == "layer":
-        raise InvalidInputError(
-            "`floor` would not be looked at: scope='layer' takes the same share of "
-            "every group. Leave it out, or choose scope='global' or 'loss'."
-        )
-    is_whole = isinstance(max_evaluations, int) and max_evaluations is not True
-    if not is_whole or max_evaluations < 3:
-        raise InvalidInputError(
-            "`max_evaluations` must be an integer of at least 3: the whole model, one "
-            "part of it, the plan. Received: "
-            f"max_evaluations={max_evaluations!r}."
-        )
-
-
-def _check_data(criterion, data, blocks, scope):
-    if scope == "loss":
-        if data is None:
-            raise InvalidInputError(
-                "scope='loss' needs `data`: pass data=(inputs, targets) or an iterable "
-                "of batches of them, or choose scope='global'."
-            )
-        if hasattr(data, "__next__") and (criterion.needs or decided_by_loss(blocks)):
-            raise InvalidInputError(
-                "`data` is an iterator, which can be read once, but scope='loss' reads "
-                "it once more. Give arrays, a list of batches or a tf.data.Dataset."
-            )
-        return
-    if data is None or criterion.needs or decided_by_loss(blocks):
-        return
-    looking = sorted(name for name, other in CRITERIA.items() if other.needs)
-    raise InvalidInputError(
-        f"`data` would not be looked at: importance={criterion.name!r} goes by the "
-        f"weights alone. Leave `data` out, or choose one of {looking} or a function of "
-        "a ChannelGroup and its statistics."
-    )
-
-
-def _check_finite(model):
-    for variable in getattr(model, "weights", ()):
-        value = keras.ops.convert_to_numpy(variable)
-        if (
-            value.dtype.kind not in "iub"
-            and not np.isfinite(value.astype("float32")).all()
-        ):
-            raise InvalidInputError(
-                f"`model` holds values that are not finite in {variable.path!r}. "
-                "Prune weights from before the training diverged."
-            )
-
-
-def _check_exclude(exclude, graph):
-    if isinstance(exclude, str):
-        exclude = [exclude]
-    unknown = [name for name in exclude if name not in graph.layers]
-    if unknown:
-        raise InvalidInputError(
-            f"`exclude` names {unknown}, which are no layers of model "
-            f"'{graph.model.name}'. Layers of nested models are called 'model/layer'."
-        )
-    return frozenset(exclude)
 
 
 def _score(criterion, group, statistics):

@@ -23,7 +23,7 @@ from keras_sda.pruning.blocks.choose_blocks import decided_by_loss
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.find_targets import check_latency_table, check_numbers
 from keras_sda.pruning.budget.step_targets import StepTargets
-from keras_sda.pruning.calibration_losses import calibration_losses, losses_text
+from keras_sda.pruning.calibration_losses import CalibrationLosses, losses_text
 from keras_sda.pruning.call_fine_tune import call_fine_tune
 from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.pruning.criteria.criteria import find_criterion
@@ -191,7 +191,7 @@ def prune(
     if importance is None:
         if data is None and fine_tune is None:
             logging.warning("%s Pass `data`, or train the result.", WITHOUT_DATA)
-        importance, data = default_importance(first.model, data, loss_of_model)
+        importance, data = default_importance(first, data, loss_of_model)
     if reconstruct is None:
         reconstruct = data is not None and not hasattr(data, "__next__")
     calibration, asked = data, blocks
@@ -228,17 +228,20 @@ def prune(
     current, plans, frozen = model, [], ""
     refits: list[RefitRow] = []
     losses: dict[str, float] = {}
+    seen = CalibrationLosses(first.model)
     batches: list[Any] = []
+
+    def check_last_step(blocks):
+        skipped = ("data", "loss")
+        known = {name: x for name, x in options.items() if name not in skipped}
+        check_reachable(model, graph=first, blocks=blocks, **targets, **known)
+
     with Run.of(folder, "prune").opened() as run:
         if steps > 1 and planner is make_plan and not run.has_begun:
             # Before the first step has been trained. Planners of one's own may replay.
-            if blocks != "auto":  # whose floor is known only when they are chosen
+            if blocks != "auto":  # which are known once they are chosen
                 blocks = least_important_blocks(model, blocks, data, loss_of_model)
-                check_reachable(
-                    model, graph=first, blocks=blocks, **targets,
-                    **{name: options[name] for name in options
-                       if name not in ("data", "loss")},
-                )  # fmt: skip
+                check_last_step(blocks)
         if run.folder is not None:
             settled = {**targets, **options}
             if latency_table is not None:
@@ -256,6 +259,7 @@ def prune(
             if run.folder is not None:
                 keras.utils.set_random_seed(seed % 2**31)  # for streams that draw
             batches = calibration_batches(calibration, first.model, seed=seed)
+            seen = CalibrationLosses(first.model, calibration, loss_of_model, seed)
         for number, stage in enumerate(stages, 1):
             if stage.is_finished:
                 plans.append(PruningPlan.load(stage.folder / _PLAN))
@@ -277,16 +281,25 @@ def prune(
             now = _options_now(options, asked, blocks)
             make = functools.partial(planner, current, graph=graph, **goal, **now)
             plan = _plan_of(stage, make)
+            if run.folder is not None:  # whether it was made or read
+                keras.utils.set_random_seed((seed + number) % 2**31)
+            if number == 1 < steps and asked == "auto" and planner is make_plan:
+                check_last_step(plan.blocks)
             whole = graph.model
             graph, removed = plan.applied(current, graph)
             current = remove_channels(graph, removed)
             plans.append(plan)
             if reconstruct:
+                seen.note("before", whole)
+                seen.note("cut", current)
                 refits = refit_kernels(
                     graph, removed, current, batches, seed=seed, whole=whole,
                     mends_streams=bool(plan.blocks),
                 )  # fmt: skip
-                losses = calibration_losses(plan, current, data, loss_of_model, seed)
+                seen.note("reconstructed", current)
+                losses = dict(seen.found)
+                if losses and "loss_chance" in plan.expected:
+                    losses["chance"] = plan.expected["loss_chance"]
                 if run.folder is not None:
                     rows = [dataclasses.asdict(row) for row in refits]
                     stage.note(refits=rows, losses=losses)

@@ -19,8 +19,21 @@ from keras_sda.utils.files.read_json import checked, read_json
 _FORMAT = "keras_sda pruning plan, version 1"
 _LEAST_SHARE = 0.1
 # Of the way from the loss before to that of a model which looks at nothing.
-MOST_RISE = 0.5
+_MOST_RISE = 0.5
 _EXPECTED = {"macs_before", "macs", "params_before", "params"}
+
+
+def is_ruined(before: float | None, loss: float | None, chance: float | None) -> bool:
+    """Whether a loss is more than half of the way to where nothing is known.
+
+    Args:
+        before: The loss before; None where it is not known, as the others.
+        loss: The loss now.
+        chance: The loss of a model which looks at nothing.
+    """
+    if before is None or loss is None or chance is None or before >= chance:
+        return False
+    return (loss - before) / (chance - before) > _MOST_RISE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +129,7 @@ class PruningPlan:
         before, loss, chance = (
             self.expected.get(key) for key in ("loss_before", "loss", "loss_chance")
         )
-        if before is None or loss is None or chance is None or before >= chance:
-            return
-        if (loss - before) / (chance - before) > MOST_RISE:
+        if is_ruined(before, loss, chance):
             advice = "cut less at a time (`steps`)"
             if self.settings.get("scope") != "loss":
                 advice += ", or take scope='loss'"

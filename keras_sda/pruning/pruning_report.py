@@ -13,7 +13,7 @@ from keras_sda.analysis.latency.layer_timer import LayerTimer
 from keras_sda.graph import frozen_note, swapped_bias_note
 from keras_sda.pruning.calibration_losses import losses_text
 from keras_sda.pruning.draw_channels import draw_channels
-from keras_sda.pruning.pruning_plan import MOST_RISE
+from keras_sda.pruning.pruning_plan import is_ruined
 from keras_sda.pruning.refit.refit_row import RefitRow, refit_lines, refit_tables
 from keras_sda.runs.report import Report, change, merged_names
 from keras_sda.utils.draw_in_run import draw_in_run
@@ -205,7 +205,7 @@ class PruningReport(Report):
                     frozen_note(before, after),
                     _round_note(rows, (settings or {}).get("round_to", 1)),
                     swapped_bias_note(after, input_shape),
-                    _loss_note(losses or {}),
+                    _loss_note(losses or {}, settings or {}),
                     *warnings,
                 )
                 if text
@@ -305,17 +305,18 @@ class PruningReport(Report):
         )  # fmt: skip
 
 
-def _loss_note(losses):
+def _loss_note(losses, settings):
     """What a user should know where the fit did not bring the loss back."""
-    if not {"before", "reconstructed", "chance"} <= losses.keys():
+    before, fitted, chance = (
+        losses.get(name) for name in ("before", "reconstructed", "chance")
+    )
+    if not is_ruined(before, fitted, chance):
         return ""
-    before, fitted, chance = (losses[x] for x in ("before", "reconstructed", "chance"))
-    if before >= chance or (fitted - before) / (chance - before) <= MOST_RISE:
-        return ""
+    advice = "" if settings.get("scope") == "loss" else "take scope='loss', "
     return (
         f"with the kernels that stay fitted, the loss is {fitted:.3g}, where it was "
         f"{before:.3g} and a model which looks at nothing has {chance:.3g}: cut less "
-        "at a time (`steps`), take scope='loss', or train the result"
+        f"at a time (`steps`), {advice}or train the result"
     )
 
 

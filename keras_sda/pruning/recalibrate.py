@@ -8,7 +8,7 @@ from absl import logging
 
 from keras_sda.data.fit.array_structures import leaves, map_arrays
 from keras_sda.graph import GraphRunner, clone_edited
-from keras_sda.pruning.calibration_losses import mean_loss
+from keras_sda.pruning.criteria.loss.mean_loss import mean_loss
 from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
 from keras_sda.pruning.refit.calibration_batches import calibration_batches
 from keras_sda.pruning.refit.kept_values import KeptValues

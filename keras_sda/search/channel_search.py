@@ -312,7 +312,7 @@ class ChannelSearch:
         fine_tune_optimizer: Any = None, threshold: float = 0.9,
         residual: str = "exact", max_half_open: float = 0.25,
         architecture: dict[str, Any] | None = None, round_to: int = 1,
-        reconstruct: bool = False, **options,
+        reconstruct: bool | None = False, **options,
     ) -> DerivationResult:  # fmt: skip
         """All stages one after the other.
 
@@ -323,7 +323,9 @@ class ChannelSearch:
             architecture_epochs: Epochs of `learn_architecture`. Defaults to `10`.
             lambda_arch, target_macs: See `learn_architecture`.
             weight_optimizer, fine_tune_optimizer: See `train_weights`.
-            threshold, residual, max_half_open, round_to, reconstruct: See `derive`.
+            threshold, residual, max_half_open, round_to, reconstruct: See `derive`;
+                kernels are fitted to `data` as they come, augmented or not, if that is
+                asked for. Defaults to `False`.
             architecture: Further arguments of `learn_architecture`.
             **options: For every stage, see the class.
 
@@ -332,7 +334,12 @@ class ChannelSearch:
         """
         check_lambda(lambda_arch, target_macs)
         check_budget(target_macs, self.cost, round_to)
-        check_reconstruct(reconstruct, data, is_used=True)
+        reconstruct = check_reconstruct(reconstruct, data, is_used=True)
+        if reconstruct and hasattr(data, "__next__"):
+            raise InvalidInputError(
+                "`data` is an iterator, which the training reads before `reconstruct` "
+                "could. Give arrays, a list of batches or a tf.data.Dataset."
+            )
         with self._kept.opened():
             if weight_epochs:
                 self.train_weights(data, weight_epochs, weight_optimizer, **options)

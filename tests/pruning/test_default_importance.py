@@ -1,12 +1,23 @@
 """What is done with data where nothing else is said."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from keras_sda.pruning import PruningReport, make_plan, mask, prune, shrink
+from keras_sda.graph import ChannelGraph
+from keras_sda.pruning import (
+    Cost,
+    PruningReport,
+    make_plan,
+    mask,
+    prune,
+    shrink,
+)
 from keras_sda.pruning.default_importance import WITHOUT_DATA, default_importance
+from keras_sda.pruning.refit.calibration_batches import calibration_batches
 from keras_sda.utils import InvalidInputError
 
 IMAGES = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
@@ -45,7 +56,7 @@ def warnings(monkeypatch):
 )
 def test_the_criterion_goes_by_what_there_is(given, activation, loss, expected):
     model = network(activation)
-    assert default_importance(model, given, loss)[0] == expected
+    assert default_importance(ChannelGraph(model), given, loss)[0] == expected
     settings = make_plan(model, macs=0.6, data=given, loss=loss).settings
     assert settings["importance"] == expected
 
@@ -125,3 +136,101 @@ def test_a_fit_that_does_not_help_is_told():
     (text,) = PruningReport.of(model, model, losses=said).warnings
     assert "the loss is 0.6, where it was 0.1" in text and "steps" in text
     assert not PruningReport.of(model, model, losses={**said, "chance": 2}).warnings
+
+
+def test_images_alone_for_a_compiled_model():
+    """Its loss has no targets to look at."""
+    model = network()
+    model.compile(loss="sparse_categorical_crossentropy")
+    assert prune(model, macs=0.5, data=IMAGES).plan.settings["importance"] == (
+        "activation"
+    )
+
+
+def test_what_nested_models_hide_is_not_asked_for():
+    x = keras.Input((6,))
+    y = layers.Dense(8, activation="relu")(x)
+    inner = keras.Model(y, layers.Dense(8, activation="relu")(y), name="inner")
+    model = keras.Model(x, layers.Dense(2)(inner(layers.Dense(8)(x))))
+    result = prune(model, macs=0.6, data=IMAGES)
+    assert result.plan.settings["importance"] == "l1" and result.report.refits
+
+
+def test_a_plan_that_knows_a_loss_is_replayed_with_a_criterion_of_weights():
+    model, data = network(), (IMAGES, LABELS)
+    plan = make_plan(model, macs=0.5, data=data)
+    assert "loss" in plan.expected
+    for given in (data, IMAGES):
+        result = prune(
+            model, macs=0.5, importance="l1", data=given,
+            planner=lambda model, **arguments: plan,
+        )  # fmt: skip
+        assert result.plan.remove == plan.remove
+        assert bool(result.report.losses) == (given is data)
+
+
+def test_targets_that_do_not_fit_cost_the_note_and_not_the_run():
+    wrong = (IMAGES, np.zeros((64, 7), "float32"))
+    result = prune(network(), macs=0.5, importance="l1", data=wrong)
+    assert result.report.refits and not result.report.losses
+
+
+class Units(Cost):
+    name = "loss"
+
+    def count(self, kept):
+        return 1.0
+
+
+def test_a_cost_of_the_name_of_a_note_is_refused():
+    with pytest.raises(InvalidInputError, match="not macs, params, latency or loss"):
+        make_plan(network(), budget=[(Units(), 0.5)])
+
+
+def test_an_iterator_is_not_read_for_two_ends():
+    x = keras.Input((6,))
+    y = layers.Dense(6, activation="relu")(x)
+    y = layers.Add()([y, layers.Dense(6)(y)])
+    model = keras.Model(x, layers.Dense(2, activation="softmax")(y))
+    with pytest.raises(InvalidInputError, match="both look at it"):
+        make_plan(model, macs=0.9, blocks=1, data=iter([(IMAGES, LABELS)]))
+
+
+def test_a_stream_that_never_ends_gives_its_first_samples():
+    def forever():
+        while True:
+            yield IMAGES[:16], LABELS[:16]
+
+    class Endless(keras.utils.PyDataset):
+        num_batches = None
+
+        def __getitem__(self, index):
+            return IMAGES[:16], LABELS[:16]
+
+    for data in (forever(), Endless()):
+        batches = calibration_batches(data, network(), max_samples=40)
+        assert sum(len(batch) for batch in batches) == 40
+
+
+def test_a_killed_step_draws_what_a_whole_one_draws(tmp_path):
+    """Whether its plan was made or read."""
+    x = keras.Input((6,))
+    y = layers.Dense(16, activation="relu")(x)
+    y = layers.Add(name="sum")([y, layers.Dense(16)(layers.Dropout(0.5)(y))])
+    model = keras.Model(x, layers.Dense(2, activation="softmax")(y))
+    drawn = []
+
+    def fine_tune(small):
+        drawn.append((random.random(), np.random.random()))
+        if len(drawn) == 2:
+            raise KeyboardInterrupt
+
+    settings = {
+        "macs": 0.6, "data": (IMAGES, LABELS), "fine_tune": fine_tune,
+        "fine_tune_last": True, "blocks": ["sum"],
+    }  # fmt: skip
+    prune(model, **settings, folder=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        prune(model, **settings, folder=tmp_path / "killed")
+    prune(model, **settings, folder=tmp_path / "killed")
+    assert drawn[0] == drawn[1] == drawn[2]

@@ -123,11 +123,15 @@ class FitData:
                 self._first = self._checked(batch)
         return self._first
 
-    def batches(self, batch_size: int = 32) -> Iterator[tuple[Any, Any, Any]]:
+    def batches(
+        self, batch_size: int = 32, endless: bool = False
+    ) -> Iterator[tuple[Any, Any, Any]]:
         """All batches `(inputs, targets, sample_weight)` once, as NumPy arrays.
 
         Args:
             batch_size: Samples per batch where the data are arrays. Defaults to `32`.
+            endless: Whether data may go on for ever, because the caller stops.
+                Defaults to `False`.
 
         Raises:
             InvalidInputError: The data never end, or a batch does not fit the model.
@@ -137,7 +141,7 @@ class FitData:
             for start in range(0, size, batch_size):
                 yield map_arrays(lambda a, s=start: a[s : s + batch_size], self.arrays)
             return
-        if self._is_endless():
+        if self._is_endless() and not endless:
             raise InvalidInputError(
                 f"`{self.name}` never ends: it repeats itself. Take a part, as in "
                 f"`{self.name}.take(32)`."
@@ -145,7 +149,9 @@ class FitData:
         stream = dataset = self._stream
         if isinstance(dataset, keras.utils.PyDataset):
             dataset.on_epoch_begin()
-            stream = (dataset[index] for index in range(dataset.num_batches))
+            count = dataset.num_batches
+            numbers = itertools.count() if count is None else range(count)
+            stream = (dataset[index] for index in numbers)
         is_empty = True
         for batch in stream:
             is_empty = False

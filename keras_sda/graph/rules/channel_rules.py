@@ -25,6 +25,7 @@ def register_rule(
     compute_macs: Callable[..., int] | None = None,
     keeps_zeros: bool | str | Callable[[Any], bool | str] | None = None,
     portable: Callable[[Any], keras.layers.Layer] | None = None,
+    linear_parts: Callable[[Any], list] | None = None,
 ) -> None:
     """Says how channels pass through a layer class that you cannot change.
 
@@ -51,6 +52,9 @@ def register_rule(
         portable: Gets the layer and returns one with the same name and weights that
             runs everywhere, for `export.split_groups`. Defaults to `None`: the layer
             itself.
+        linear_parts: Gets the layer and returns the kernels inside of it that
+            `keras_sda.pruning.reconstruct` may fit, see
+            `keras_sda.layers.convolution.linear_part`. Defaults to `None`: they stay.
 
     Raises:
         InvalidInputError: An argument is of the wrong kind.
@@ -77,7 +81,9 @@ def register_rule(
             "`layer_class` must be a subclass of keras.layers.Layer or "
             f"keras.Operation. Received: {layer_class!r}."
         )
-    others: dict[str, Any] = {"compute_macs": compute_macs, "portable": portable}
+    others: dict[str, Any] = {
+        "compute_macs": compute_macs, "portable": portable, "linear_parts": linear_parts
+    }  # fmt: skip
     for name, function in others.items():
         if function is not None and not callable(function):
             raise InvalidInputError(

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_sda.data.fit.array_structures import leaves
 from keras_sda.graph import remove_channels
 from keras_sda.pruning.blocks.block_importance import block_importance
+from keras_sda.pruning.criteria.loss.mean_loss import mean_loss
 from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
 from keras_sda.pruning.refit.calibration_batches import calibration_batches
 from keras_sda.utils import InvalidInputError
@@ -77,7 +77,7 @@ def choose_blocks(
         except InvalidInputError as error:
             refusal = refusal or error  # Fewer channels may be left to take.
             continue
-        value = _mean_loss(remove_channels(*plan.applied(model)), measure, batches)
+        value = mean_loss(remove_channels(*plan.applied(model)), measure, batches)
         logging.info(
             "%s: without %d blocks, and with the channels that the targets take then, "
             "the loss is %.4g.", model.name, count, value,
@@ -88,13 +88,3 @@ def choose_blocks(
     if refusal is not None and not found:
         raise refusal
     return min(found, key=lambda pair: pair[0])[1]
-
-
-def _mean_loss(model, loss, batches):
-    total = count = 0
-    for inputs, targets, weights in batches:
-        size = len(leaves(inputs)[0])
-        outputs = model.predict_on_batch(inputs)
-        total += size * float(loss(outputs, loss.targets(targets, weights)))
-        count += size
-    return total / count

@@ -127,7 +127,8 @@ def check_numbers(targets: dict[str, Any], budget: Any = ()) -> None:
     Raises:
         InvalidInputError: One of them is not usable.
     """
-    names = set(targets)
+    # Under the others a plan notes what the cut does to the loss.
+    names = {*targets, "loss", "loss_before", "loss_chance"}
     pairs = budget if isinstance(budget, (list, tuple)) else [budget]
     for pair in pairs:
         is_pair = isinstance(pair, (list, tuple)) and len(pair) == 2
@@ -135,7 +136,7 @@ def check_numbers(targets: dict[str, Any], budget: Any = ()) -> None:
             raise InvalidInputError(
                 "`budget` must be a list of pairs of a Cost and a target, such as "
                 "[(cost, 0.5)], whose costs have a `name` of their own (not macs, "
-                f"params or latency) and a function `count`. Received: {pair!r}."
+                f"params, latency or loss) and a function `count`. Received: {pair!r}."
             )
         names.add(pair[0].name)
     for key, value in (*targets.items(), *((c.name, v) for c, v in pairs)):

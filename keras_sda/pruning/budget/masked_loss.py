@@ -14,6 +14,8 @@ from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
 from keras_sda.pruning.refit.calibration_batches import calibration_batches
 from keras_sda.pruning.refit.kept_values import KeptValues
 
+_MOST = 1e30
+
 
 class MaskedLoss:
     """What the loss is when channels go, measured without building smaller models.
@@ -156,7 +158,8 @@ class MaskedLoss:
         before, chance = self.whole(model)
         if not np.isfinite(before):
             return {}
-        found = {"loss_before": before, "loss": self(removed)}
+        # A number that every reader of JSON takes.
+        found = {"loss_before": before, "loss": min(self(removed), _MOST)}
         return {**found, "loss_chance": chance} if np.isfinite(chance) else found
 
     def behind(self, removed: np.ndarray, position: int) -> float:

@@ -53,8 +53,8 @@ def rate_by_loss(
             of it stands behind the group), with one for the whole model and one for the
             plan. Defaults to `120`.
         exclude: Names of layers whose channels stay. Defaults to none.
-        spare: Positions of groups that are not worth a measurement; they keep their
-            scores. Defaults to none.
+        spare: Positions of groups that are not worth a measurement; they get ranks
+            by their place in the group. Defaults to none.
 
     Returns:
         For every group one number per channel: ranks, to be compared as they are.

@@ -303,6 +303,19 @@ def _moments(tensor):
     return keras.ops.einsum("bpc,bpd->cd", tensor, tensor), rows
 
 
+def sees_all_channels(graph: ChannelGraph) -> bool:
+    """Whether activations of all channels can be watched from outside.
+
+    Args:
+        graph: The channels of the model.
+    """
+    try:
+        _check_not_nested(graph, _readings(graph), "activation")
+    except InvalidInputError:
+        return False
+    return True
+
+
 def _check_not_nested(graph: ChannelGraph, readings: Sequence[Reading], name: str):
     """Channels that only a nested model reads cannot be watched from outside."""
     labels = [np.zeros(0, int), *(reading.classes for reading in readings)]

@@ -43,7 +43,7 @@ def calibration_batches(
         parts = np.split(drawn, range(_BATCH_SIZE, max_samples, _BATCH_SIZE))
         stream = (map_arrays(lambda a, p=part: a[p], arrays) for part in parts)
     else:
-        stream = reader.batches(_BATCH_SIZE)
+        stream = reader.batches(_BATCH_SIZE, endless=True)
     for batch in stream:
         _check_finite(batch[0])
         inputs = batch if needs_targets else batch[0]

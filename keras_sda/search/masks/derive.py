@@ -157,9 +157,9 @@ def derive_masks(
     settings = {"method": "channel gates", **(settings or {})}
     refits: list[RefitRow] = []
     if data is not None:
-        settings["reconstruct"] = True
         is_exact = residual == "exact"
         refits = refit_derived(gated, masks, small, batches, is_exact, seed)
+        settings["reconstruct"] = bool(refits)  # or nothing was to be fitted
     if small.branches:
         settings["removed_branches"] = small.branches
     report = PruningReport.of(

@@ -124,7 +124,8 @@ class _PruneRun(ClassifierRun):
         options = self.options
         before = self.measure(self.model, "before pruning")
         data, loss = None, None
-        if self.dataset is None and self.plan is None:
+        by_default = options.importance is None and self.plan is None
+        if self.dataset is None and by_default:
             self.log(f"{WITHOUT_DATA} Name one that it knows (--dataset).")
         if options.needs_data or options.fits_kernels:
             data = self.plain_images(self.recipe, options.importance_examples)

@@ -124,13 +124,20 @@ class PruneOptions(FineTuningOptions, RunOptions):
         1, "Prune in so many steps, each with its fine-tuning.", positive=True
     )
     plan: str | None = option(
-        None, "Replay this plan.json instead of making a plan for a target."
+        None,
+        "Replay this plan.json instead of making a plan for a target. With a dataset, "
+        "kernels are fitted; --no-reconstruct leaves the weights as they are.",
     )
     dataset: str | None = option(
-        None, "Images to fine-tune on and to measure the accuracy with, as in train."
+        None,
+        "Images to choose channels by, to fit kernels to, to fine-tune on and to "
+        "measure the accuracy with, as in train.",
     )
     importance_examples: int = option(
-        1024, "Training images that a criterion looks at, if it does.", positive=True
+        1024,
+        "Training images that are looked at without training: by a criterion, the "
+        "choice of blocks, and (512 of them) the fit of kernels.",
+        positive=True,
     )
     reconstruct: bool | None = option(
         None,
