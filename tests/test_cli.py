@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from cli_runs import fails
 
 from keras_sda import cli
 from keras_sda.applications import SDAResNet
@@ -35,16 +36,6 @@ def export(model_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     assert cli.main(["export", str(model_file), "--output", str(folder)]) == 0
     return folder
-
-
-def fails(capsys, *arguments):
-    """Runs a command that must fail; returns its one line on standard error."""
-    status = cli.main([str(a) for a in arguments])
-    error = capsys.readouterr().err.strip().splitlines()
-    assert status == 2
-    assert error[-1].startswith("keras-sda: error: ")
-    assert "Traceback" not in "\n".join(error)
-    return error[-1]
 
 
 def test_help_of_every_command(capsys):

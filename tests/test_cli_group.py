@@ -3,13 +3,12 @@
 import json
 
 import keras
-import numpy as np
 import pytest
+from cli_runs import check_same_end, fails, stop
 from training.tiny_search_run import tiny_classifier
 
 from keras_sda import cli
 from keras_sda.training.commands import group_classifier
-from keras_sda.utils import InvalidInputError
 
 QUICK = ["--dataset", "digits", "--max_train_examples", "64", "--batch_size", "32"]
 
@@ -19,16 +18,6 @@ def model_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.keras"
     tiny_classifier().save(path)
     return path
-
-
-def fails(capsys, *arguments):
-    """Runs a command that must fail; returns its one line on standard error."""
-    status = cli.main([str(argument) for argument in arguments])
-    error = capsys.readouterr().err.strip().splitlines()
-    assert status == 2
-    assert error[-1].startswith("keras-sda: error: ")
-    assert "Traceback" not in "\n".join(error)
-    return error[-1]
 
 
 def test_group_and_what_follows(capsys, model_file, tmp_path):
@@ -60,10 +49,6 @@ def test_group_and_what_follows(capsys, model_file, tmp_path):
     assert "MACs" in capsys.readouterr().out
 
 
-def stop(*_, **__):
-    raise InvalidInputError("stop")
-
-
 def test_reconstruct_and_go_on(capsys, monkeypatch, model_file, tmp_path):
     """A run that stopped after its filters were fitted ends in the same bits."""
     arguments = ["group", str(model_file), *QUICK, "--reconstruct", "--form", "none"]
@@ -78,16 +63,8 @@ def test_reconstruct_and_go_on(capsys, monkeypatch, model_file, tmp_path):
         patch.setattr(group_classifier, "fine_tune_classifier", stop)
         assert "stop" in fails(capsys, *arguments, stopped)
     assert cli.main(["group", "--resume", "--output", str(stopped)]) == 0
-    one, other = (
-        keras.saving.load_model(path / "model.keras") for path in (whole, stopped)
-    )
-    for a, b in zip(one.weights, other.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-    found = [
-        json.loads((path / "metrics.json").read_text()) for path in (whole, stopped)
-    ]
-    assert found[0]["steps"] == found[1]["steps"]
-    assert found[0]["accuracy_cut"] == found[0]["steps"][0]["accuracy_cut"]
+    metrics = check_same_end(whole, stopped, ["steps"])
+    assert metrics["accuracy_cut"] == metrics["steps"][0]["accuracy_cut"]
     rows = json.loads((whole / "report.json").read_text())["refits"]
     assert {row["layer"] for row in rows} == {"conv2", "conv3", "predictions"}
     without = ["group", model_file, "--reconstruct", "--output", tmp_path / "no"]

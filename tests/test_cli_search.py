@@ -1,15 +1,12 @@
 """`keras-sda search` as users see it."""
 
-import json
-
 import keras
-import numpy as np
 import pytest
+from cli_runs import check_same_end, fails, stop
 from training.tiny_search_run import tiny_classifier
 
 from keras_sda import cli
 from keras_sda.search import ChannelSearch
-from keras_sda.utils import InvalidInputError
 
 QUICK = ["--dataset", "digits", "--max_train_examples", "64", "--batch_size", "32"]
 
@@ -19,16 +16,6 @@ def model_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.keras"
     tiny_classifier().save(path)
     return path
-
-
-def fails(capsys, *arguments):
-    """Runs a command that must fail; returns its one line on standard error."""
-    status = cli.main([str(argument) for argument in arguments])
-    error = capsys.readouterr().err.strip().splitlines()
-    assert status == 2
-    assert error[-1].startswith("keras-sda: error: ")
-    assert "Traceback" not in "\n".join(error)
-    return error[-1]
 
 
 def test_search_report_and_other_commands(capsys, model_file, tmp_path):
@@ -62,10 +49,6 @@ def test_search_report_and_other_commands(capsys, model_file, tmp_path):
     assert not (tmp_path / "again").exists()
 
 
-def stop(*_, **__):
-    raise InvalidInputError("stop")
-
-
 @pytest.mark.large
 def test_reconstruct_and_go_on(capsys, monkeypatch, model_file, tmp_path):
     """A run that stopped after its kernels were fitted ends in the same bits."""
@@ -80,16 +63,7 @@ def test_reconstruct_and_go_on(capsys, monkeypatch, model_file, tmp_path):
         patch.setattr(ChannelSearch, "fine_tune", stop)
         assert "stop" in fails(capsys, *arguments, stopped)
     assert cli.main(["search", "--resume", "--output", str(stopped)]) == 0
-    one, other = (
-        keras.saving.load_model(path / "model.keras") for path in (whole, stopped)
-    )
-    for a, b in zip(one.weights, other.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-    found = [
-        json.loads((path / "metrics.json").read_text()) for path in (whole, stopped)
-    ]
-    for name in ("accuracy_cut", "accuracy_derived"):
-        assert found[0][name] == found[1][name]
+    check_same_end(whole, stopped, ["accuracy_cut", "accuracy_derived"])
 
 
 def test_bad_search(capsys, model_file, tmp_path):

@@ -103,11 +103,12 @@ def make_plan(
         min_channels: Layers keep at least so many channels. Defaults to `1`.
         exclude: Names of layers that lose no channel. Defaults to none.
         data: For criteria that look at data, such as `"taylor"` and `"activation"`, for
-            `scope="loss"` and for a number of `blocks`: anything that `model.fit`
-            takes. Those that go by the weights alone refuse it. Defaults to `None`.
+            `scope="loss"` and for blocks that the loss chooses: anything that
+            `model.fit` takes. Those that go by the weights alone refuse it. Defaults to
+            `None`.
         loss: For criteria of gradients, such as `"taylor"`, for `scope="loss"` and for
-            a number of `blocks`: a Keras loss or its name. Defaults to that of the
-            compiled model, else to the cross-entropy of a classifier whose head is
+            blocks that the loss chooses: a Keras loss or its name. Defaults to that of
+            the compiled model, else to the cross-entropy of a classifier whose head is
             clear (a softmax, a sigmoid).
         seed: Seed of random numbers, as in `"random"`. Defaults to `0`.
         batch_size: Images per step of `latency`. Defaults to `1`.
@@ -174,9 +175,12 @@ def make_plan(
 
         def make(names):
             return make_plan(
-                model, macs, params, latency, criterion, scope, round_to, min_channels,
-                exclude, looked_at, loss, seed, batch_size, graph, input_shape, budget,
-                latency_table, names, floor, max_evaluations,
+                model, macs=macs, params=params, latency=latency, budget=budget,
+                importance=criterion, scope=scope, round_to=round_to, floor=floor,
+                min_channels=min_channels, exclude=exclude, data=looked_at, loss=loss,
+                seed=seed, batch_size=batch_size, graph=graph, input_shape=input_shape,
+                latency_table=latency_table, blocks=names,
+                max_evaluations=max_evaluations,
             )  # fmt: skip
 
         return choose_blocks(graph.model, make, data, loss, seed=seed)

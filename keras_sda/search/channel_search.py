@@ -334,12 +334,7 @@ class ChannelSearch:
         """
         check_lambda(lambda_arch, target_macs)
         check_budget(target_macs, self.cost, round_to)
-        reconstruct = check_reconstruct(reconstruct, data, is_used=True)
-        if reconstruct and hasattr(data, "__next__"):
-            raise InvalidInputError(
-                "`data` is an iterator, which the training reads before `reconstruct` "
-                "could. Give arrays, a list of batches or a tf.data.Dataset."
-            )
+        reconstruct = check_reconstruct(reconstruct, data, is_used=True, is_read=True)
         with self._kept.opened():
             if weight_epochs:
                 self.train_weights(data, weight_epochs, weight_optimizer, **options)

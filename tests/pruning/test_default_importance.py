@@ -17,7 +17,10 @@ from keras_sda.pruning import (
     shrink,
 )
 from keras_sda.pruning.default_importance import WITHOUT_DATA, default_importance
-from keras_sda.pruning.refit.calibration_batches import calibration_batches
+from keras_sda.pruning.refit.calibration_batches import (
+    calibration_batches,
+    check_reconstruct,
+)
 from keras_sda.utils import InvalidInputError
 
 IMAGES = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
@@ -234,3 +237,26 @@ def test_a_killed_step_draws_what_a_whole_one_draws(tmp_path):
         prune(model, **settings, folder=tmp_path / "killed")
     prune(model, **settings, folder=tmp_path / "killed")
     assert drawn[0] == drawn[1] == drawn[2]
+
+
+def test_a_target_out_of_reach_is_known_before_the_first_training():
+    """Also where the blocks are chosen in the first step."""
+    x = keras.Input((6,))
+    y = layers.Dense(16, activation="relu")(x)
+    y = layers.Add(name="sum")([y, layers.Dense(16)(y)])
+    model = keras.Model(x, layers.Dense(2, activation="softmax")(y))
+    trained = []
+    with pytest.raises(InvalidInputError, match="The target cannot be reached"):
+        prune(
+            model, params=0.03, min_channels=2, steps=3, blocks="auto",
+            data=(IMAGES, LABELS), fine_tune=trained.append,
+        )  # fmt: skip
+    assert not trained
+
+
+def test_a_training_leaves_nothing_of_an_iterator():
+    images = iter([IMAGES])
+    with pytest.raises(InvalidInputError, match="the training has read"):
+        check_reconstruct(True, images, is_used=True, is_read=True)
+    assert check_reconstruct(None, IMAGES, is_used=True, is_read=True)
+    assert not check_reconstruct(False, images, is_used=True, is_read=True)

@@ -63,7 +63,7 @@ def calibration_batches(
 
 
 def check_reconstruct(
-    reconstruct: bool | None, data: Any, is_used: bool = False
+    reconstruct: bool | None, data: Any, is_used: bool = False, is_read: bool = False
 ) -> bool:
     """Whether kernels are fitted: raises without data, or where data have no use.
 
@@ -71,17 +71,23 @@ def check_reconstruct(
         reconstruct: Whether kernels shall be fitted; None where there are data.
         data: See `reconstruct`.
         is_used: Whether data are used without it, too. Defaults to `False`.
+        is_read: Whether something reads the data before. Defaults to `False`.
 
     Raises:
         InvalidInputError: One is given without the other, or `reconstruct` is neither
             True nor False.
     """
     if reconstruct is None:
-        return data is not None
+        reconstruct = data is not None
     if not isinstance(reconstruct, bool):
         raise InvalidInputError(
             "`reconstruct` must be True or False; the images are `data`. Received: "
             f"{type(reconstruct).__name__}."
+        )
+    if reconstruct and is_read and hasattr(data, "__next__"):
+        raise InvalidInputError(
+            "`data` is an iterator, which the training has read before `reconstruct` "
+            "can. Give arrays, a list of batches or a tf.data.Dataset."
         )
     if reconstruct and data is None:
         raise InvalidInputError(

@@ -126,7 +126,7 @@ class _PruneRun(ClassifierRun):
         data, loss = None, None
         by_default = options.importance is None and self.plan is None
         if self.dataset is None and by_default:
-            self.log(f"{WITHOUT_DATA} Name one that it knows (--dataset).")
+            self.log(f"{WITHOUT_DATA} Name a dataset (--dataset).")
         if options.needs_data or options.fits_kernels:
             data = self.plain_images(self.recipe, options.importance_examples)
         if options.needs_data:

@@ -244,3 +244,17 @@ def test_the_graph_knows_no_layer_of_this_package():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom):
                 assert not (node.module or "").startswith("keras_sda.layers"), path
+
+
+def test_kernels_inside_of_a_foreign_layer_are_registered(monkeypatch):
+    monkeypatch.setattr(channel_rules, "_REGISTERED", {})
+
+    class Foreign(layers.Layer):
+        pass
+
+    layer = Foreign()
+    assert channel_rules.own_rule(layer, "linear_parts") is None
+    register_rule(Foreign, linear_parts=lambda layer: [layer.name])
+    assert channel_rules.own_rule(layer, "linear_parts")() == [layer.name]
+    with pytest.raises(InvalidInputError, match="`linear_parts` must be a function"):
+        register_rule(Foreign, linear_parts=[])
