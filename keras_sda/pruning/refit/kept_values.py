@@ -1,5 +1,7 @@
 """The values of a model at a cut, for every batch."""
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,10 +67,16 @@ class KeptValues:
         wanted, kept, size = self._runner.frontier(best), [], 0
         for values in self._values:
             found = self._runner.run(values, wanted)
-            kept.append(map_arrays(keras.ops.convert_to_numpy, found))
+            # Tensors of the backend: every copy to an array and back takes time.
+            kept.append(map_arrays(keras.ops.stop_gradient, found))
             # Where the model leaves the size of images open, this alone tells.
-            size += sum(array.nbytes for array in kept[-1].values())
+            size += sum(map(_num_bytes, kept[-1].values()))
             if size > _MOST:
                 return
         self._values = kept
         self._position = best
+
+
+def _num_bytes(tensor):
+    bits = re.findall(r"\d+", keras.backend.standardize_dtype(tensor.dtype))
+    return math.prod(tensor.shape) * int(bits[0] if bits else 8) // 8

@@ -306,35 +306,38 @@ class _Sweep:
                         strict=True,
                     )
                 ]
-            new = [
-                self._pair(mine, goal, len(x), kernel.shift is not None, first)
-                for mine, goal in zip(after, goals, strict=True)
-            ]
+            if total is None:
+                total = [
+                    self._no_moments(a, b, kernel)
+                    for a, b in zip(after, goals, strict=True)
+                ]
+            for pair, mine, goal in zip(total, after, goals, strict=True):
+                self._add(pair, mine, goal, len(x), kernel.shift is not None, first)
             first += len(x)
-            total = new if total is None else [
-                tuple(a + b for a, b in zip(old_pair, pair, strict=True))
-                for old_pair, pair in zip(total, new, strict=True)
-            ]  # fmt: skip
         return total
 
-    def _pair(self, features, targets, num_samples, has_shift, first):
-        """Moments of the even and of the odd samples, counted over all batches."""
+    def _no_moments(self, features, targets, kernel):
+        """Of the even and of the odd samples, counted over all batches."""
+        rows, columns = features.shape[1] + (kernel.shift is not None), targets.shape[1]
+        return tuple(
+            Moments(
+                np.zeros((rows, rows)), np.zeros((rows, columns)), np.zeros(columns)
+            )
+            for _ in range(2)
+        )
+
+    def _add(self, pair, features, targets, num_samples, has_shift, first):
         if has_shift:
             features = np.pad(features, [(0, 0), (0, 1)], constant_values=1.0)
         features = features.reshape(num_samples, -1, features.shape[-1])
         targets = targets.reshape(num_samples, -1, targets.shape[-1])
-        pair = []
-        for start in (first % 2, 1 - first % 2):
+        for moments, start in zip(pair, (first % 2, 1 - first % 2), strict=True):
             x = features[start::2].reshape(-1, features.shape[-1])
             y = targets[start::2].reshape(-1, targets.shape[-1])
-            pair.append(
-                Moments(
-                    (x.T @ x).astype("float64"),
-                    (x.T @ y).astype("float64"),
-                    np.sum(np.square(y, dtype="float64"), 0),
-                )
-            )
-        return tuple(pair)
+            # In place: for thousands of features these sums are large.
+            moments.gram += x.T @ x
+            moments.cross += x.T @ y
+            moments.power += np.sum(np.square(y, dtype="float64"), 0)
 
     def _places(self, layer, shape, features):
         """Positions of the output that are looked at, others in every batch."""
