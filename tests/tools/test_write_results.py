@@ -54,6 +54,10 @@ def test_a_table_whose_rows_are_not_there_yet_says_how_to_get_them(cells):
     known = cells.once_measured("pruning_cost", table, "some.py --now")
     absent = cells.once_measured("no_such_rows", table, "some.py --now")
     assert known() == table()
-    assert absent() == [
-        "Not measured yet: `python benchmarks/some.py --now` writes the rows."
-    ]
+    none = cells.Table("pruning_cost", {"network": "network"}, lambda rows: [])
+    empty = cells.once_measured("pruning_cost", none, "some.py --now")
+    assert (
+        absent()
+        == empty()
+        == ["Not measured yet: `python benchmarks/some.py --now` writes the rows."]
+    )

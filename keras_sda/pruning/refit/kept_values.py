@@ -1,7 +1,6 @@
 """The values of a model at a cut, for every batch."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +9,8 @@ import keras
 from keras_sda.data.fit.array_structures import leaves, map_arrays
 from keras_sda.graph import GraphRunner
 
-# What the values of one model may take, in bytes.
-_MOST = 2**30
+# So many numbers of one model are kept, a gigabyte in float32.
+_MOST = 2**28
 
 
 class KeptValues:
@@ -62,7 +61,7 @@ class KeptValues:
         places = range(self._position + 1, position + 1)
         sizes = {k: self._runner.size(self._runner.frontier(k)) for k in places}
         best = min(sizes, key=lambda place: (sizes[place], -place), default=None)
-        if best is None or 4 * sizes[best] * self.num_samples > _MOST:
+        if best is None or sizes[best] * self.num_samples > _MOST:
             return
         wanted, kept, size = self._runner.frontier(best), [], 0
         for values in self._values:
@@ -70,13 +69,8 @@ class KeptValues:
             # Tensors of the backend: every copy to an array and back takes time.
             kept.append(map_arrays(keras.ops.stop_gradient, found))
             # Where the model leaves the size of images open, this alone tells.
-            size += sum(map(_num_bytes, kept[-1].values()))
+            size += sum(math.prod(x.shape) for x in kept[-1].values())
             if size > _MOST:
                 return
         self._values = kept
         self._position = best
-
-
-def _num_bytes(tensor):
-    bits = re.findall(r"\d+", keras.backend.standardize_dtype(tensor.dtype))
-    return math.prod(tensor.shape) * int(bits[0] if bits else 8) // 8

@@ -63,6 +63,31 @@ class Moments:
             self.gram + other.gram, self.cross + other.cross, self.power + other.power
         )
 
+    @classmethod
+    def of_no_rows(cls, features: int, targets: int) -> "Moments":
+        """Zeros, for `add`.
+
+        Args:
+            features: Their number.
+            targets: Their number.
+        """
+        return cls(
+            np.zeros((features, features)),
+            np.zeros((features, targets)),
+            np.zeros(targets),
+        )
+
+    def add(self, features: np.ndarray, targets: np.ndarray) -> None:
+        """Adds rows in place: of thousands of features the sums are large.
+
+        Args:
+            features: `(rows, f)`.
+            targets: `(rows, t)`.
+        """
+        self.gram += features.T @ features
+        self.cross += features.T @ targets
+        self.power += np.sum(np.square(targets, dtype="float64"), 0)
+
     @property
     def is_finite(self) -> bool:
         """Whether all sums are finite."""

@@ -306,38 +306,28 @@ class _Sweep:
                         strict=True,
                     )
                 ]
+            has_shift = kernel.shift is not None
             if total is None:
                 total = [
-                    self._no_moments(a, b, kernel)
-                    for a, b in zip(after, goals, strict=True)
+                    tuple(
+                        Moments.of_no_rows(mine.shape[1] + has_shift, goal.shape[1])
+                        for _ in range(2)
+                    )
+                    for mine, goal in zip(after, goals, strict=True)
                 ]
             for pair, mine, goal in zip(total, after, goals, strict=True):
-                self._add(pair, mine, goal, len(x), kernel.shift is not None, first)
+                if has_shift:
+                    mine = np.pad(mine, [(0, 0), (0, 1)], constant_values=1.0)
+                mine, goal = (a.reshape(len(x), -1, a.shape[-1]) for a in (mine, goal))
+                # Even and odd samples, counted over all batches.
+                for moments, start in zip(
+                    pair, (first % 2, 1 - first % 2), strict=True
+                ):
+                    moments.add(
+                        *(a[start::2].reshape(-1, a.shape[-1]) for a in (mine, goal))
+                    )
             first += len(x)
         return total
-
-    def _no_moments(self, features, targets, kernel):
-        """Of the even and of the odd samples, counted over all batches."""
-        rows, columns = features.shape[1] + (kernel.shift is not None), targets.shape[1]
-        return tuple(
-            Moments(
-                np.zeros((rows, rows)), np.zeros((rows, columns)), np.zeros(columns)
-            )
-            for _ in range(2)
-        )
-
-    def _add(self, pair, features, targets, num_samples, has_shift, first):
-        if has_shift:
-            features = np.pad(features, [(0, 0), (0, 1)], constant_values=1.0)
-        features = features.reshape(num_samples, -1, features.shape[-1])
-        targets = targets.reshape(num_samples, -1, targets.shape[-1])
-        for moments, start in zip(pair, (first % 2, 1 - first % 2), strict=True):
-            x = features[start::2].reshape(-1, features.shape[-1])
-            y = targets[start::2].reshape(-1, targets.shape[-1])
-            # In place: for thousands of features these sums are large.
-            moments.gram += x.T @ x
-            moments.cross += x.T @ y
-            moments.power += np.sum(np.square(y, dtype="float64"), 0)
 
     def _places(self, layer, shape, features):
         """Positions of the output that are looked at, others in every batch."""

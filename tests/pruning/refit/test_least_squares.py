@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from keras_sda.pruning.refit import least_squares
 from keras_sda.pruning.refit.least_squares import (
     Moments,
     choose_ridge,
@@ -80,3 +81,35 @@ def test_the_ridge_is_chosen_on_samples_not_seen():
     assert choose_ridge(many, start, False) <= 1e-3
     # Twenty weights from twenty-one noisy rows: better as they were.
     assert choose_ridge(few, start, False) in (None, 1.0)
+
+
+def test_the_ridge_of_many_features_is_that_of_the_second_half(monkeypatch):
+    generator = np.random.default_rng(1)
+    start = generator.normal(size=(20, 2))
+    x = generator.normal(size=(2, 2000, 20))
+    other = start + generator.normal(size=start.shape)
+    # What the first half says holds for the second one, but not the other way round.
+    first, second = (moments_of(a, a @ other) for a in x)
+    wrong = moments_of(x[0], x[0] @ (2 * start - other))
+    monkeypatch.setattr(least_squares, "_MANY_FEATURES", 19)
+    assert choose_ridge((first, second), start, False) == 1e-6
+    assert choose_ridge((wrong, second), start, False) is None
+    errors = {
+        ridge: second.error(fit(first, start, ridge, False))
+        for ridge in least_squares.RIDGES[::2]
+    }
+    assert min(errors, key=errors.get) == 1e-6
+    assert choose_ridge((first, second), start, False, (1.0, 0.5, 1e-2)) == 1e-2
+
+
+def test_moments_grow_by_rows():
+    generator = np.random.default_rng(2)
+    x, y = generator.normal(size=(9, 3)), generator.normal(size=(9, 2))
+    grown = Moments.of_no_rows(3, 2)
+    for rows in (slice(0, 4), slice(4, 9)):
+        grown.add(x[rows].astype("float32"), y[rows].astype("float32"))
+    whole = moments_of(x, y)
+    np.testing.assert_allclose(grown.gram, whole.gram, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(grown.cross, whole.cross, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(grown.power, (y**2).sum(0), rtol=1e-5)
+    assert grown.gram.dtype == grown.cross.dtype == "float64"
