@@ -9,6 +9,7 @@ import numpy as np
 from keras_sda.data.fit.array_structures import is_number
 from keras_sda.graph import ChannelGraph
 from keras_sda.pruning.blocks.choose_blocks import decided_by_loss
+from keras_sda.pruning.budget.rate_by_loss import MAX_EVALUATIONS
 from keras_sda.pruning.criteria.criteria import CRITERIA
 from keras_sda.pruning.criteria.criterion import Criterion
 from keras_sda.utils import InvalidInputError
@@ -101,6 +102,12 @@ def check_floor(floor: Any, scope: str, max_evaluations: Any) -> None:
             "`max_evaluations` must be an integer of at least 3: the whole model, one "
             "part of it, the plan. Received: "
             f"max_evaluations={max_evaluations!r}."
+        )
+    if max_evaluations != MAX_EVALUATIONS and scope != "loss":
+        raise InvalidInputError(
+            f"`max_evaluations` would not be looked at: scope={scope!r} measures no "
+            "loss. Leave it out, or choose scope='loss'. Received: "
+            f"max_evaluations={max_evaluations}."
         )
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from keras_sda.pruning.blocks.choose_blocks import decided_by_loss
+from keras_sda.pruning.blocks.removable_blocks import removable_blocks
 from keras_sda.pruning.criteria.criteria import find_criterion
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
@@ -17,6 +19,7 @@ def check_reachable(
     Use it before pruning in steps: the last step would fail only after the others have
     been trained. How far a model can go hardly depends on which channels go first, so
     criteria that need data are replaced by `"l1"`, and `scope="loss"` by `"global"`.
+    Where the loss is to choose blocks, all that can go do: no plan reaches further.
 
     Args:
         model: The model before the first step.
@@ -42,4 +45,7 @@ def check_reachable(
         importance = "l1"
     if arguments.get("scope") == "loss":
         arguments["scope"] = "global"
+        arguments.pop("max_evaluations", None)
+    if (blocks := arguments.get("blocks")) and decided_by_loss(blocks):
+        arguments["blocks"] = [block.name for block in removable_blocks(model)]
     return make_plan(model, importance=importance, **arguments)

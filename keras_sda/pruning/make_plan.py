@@ -22,7 +22,7 @@ from keras_sda.pruning.budget.find_targets import (
 from keras_sda.pruning.budget.group_savings import small_groups
 from keras_sda.pruning.budget.masked_loss import MaskedLoss
 from keras_sda.pruning.budget.meet_latency import meet_latency
-from keras_sda.pruning.budget.rate_by_loss import rate_by_loss
+from keras_sda.pruning.budget.rate_by_loss import MAX_EVALUATIONS, rate_by_loss
 from keras_sda.pruning.budget.select_channels import floor_of, select_channels
 from keras_sda.pruning.check_plan import (
     check_amounts,
@@ -63,7 +63,7 @@ def make_plan(
     latency_table: LatencyTable | None = None,
     blocks: int | Collection[str] = (),
     floor: float | None = None,
-    max_evaluations: int = 120,
+    max_evaluations: int = MAX_EVALUATIONS,
 ) -> PruningPlan:
     """Plans which channels of a model to remove to meet a budget.
 

@@ -22,6 +22,7 @@ from keras_sda.pruning.blocks.block_importance import least_important_blocks
 from keras_sda.pruning.blocks.choose_blocks import decided_by_loss
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.find_targets import check_latency_table, check_numbers
+from keras_sda.pruning.budget.rate_by_loss import MAX_EVALUATIONS
 from keras_sda.pruning.budget.step_targets import StepTargets
 from keras_sda.pruning.calibration_losses import CalibrationLosses, losses_text
 from keras_sda.pruning.call_fine_tune import call_fine_tune
@@ -88,7 +89,7 @@ def prune(
     reconstruct: bool | None = None,
     blocks: int | Collection[str] = (),
     floor: float | None = None,
-    max_evaluations: int = 120,
+    max_evaluations: int = MAX_EVALUATIONS,
 ) -> PruningResult:
     """Removes channels of a model until a budget is met.
 
@@ -215,7 +216,7 @@ def prune(
     # Runs of before, which know neither, go on.
     if floor is not None:
         options["floor"] = floor
-    if max_evaluations != 120:
+    if max_evaluations != MAX_EVALUATIONS:
         options["max_evaluations"] = max_evaluations
     targets: dict[str, Any] = {"macs": macs, "params": params, "latency": latency}
     check_numbers(targets, budget)
@@ -321,10 +322,8 @@ def prune(
             if fine_tune is not None and (number < steps or fine_tune_last):
                 current = call_fine_tune(current, fine_tune, stage.name)
             stage.finish_with(current)
-    asked_for = dict(targets)
-    if budget:
-        asked_for["budget"] = {cost.name: value for cost, value in budget}
-    plan = PruningPlan.joined(plans, asked_for)
+    own = {"budget": {cost.name: value for cost, value in budget}} if budget else {}
+    plan = PruningPlan.joined(plans, {**targets, **own})
     report = PruningReport.of(
         first.model,
         current,

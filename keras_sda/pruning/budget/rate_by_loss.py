@@ -12,6 +12,8 @@ from keras_sda.pruning.budget.group_savings import group_savings
 from keras_sda.pruning.budget.masked_loss import MaskedLoss
 from keras_sda.utils import InvalidInputError
 
+# Of the model on the samples.
+MAX_EVALUATIONS = 120
 # Shares of a group that are left out; fewer of them where there are many groups.
 _SHARES = ((0.25, 0.5, 0.75), (1 / 3, 2 / 3), (0.5,))
 # Nothing is taken to be free: a whole group costs at least this part of the dearest.
@@ -23,7 +25,7 @@ def rate_by_loss(
     scores: Sequence[np.ndarray],
     targets: Sequence[tuple[Cost, float]],
     loss: MaskedLoss,
-    max_evaluations: int = 120,
+    max_evaluations: int = MAX_EVALUATIONS,
     exclude: Collection[str] = (),
     spare: Collection[int] = (),
 ) -> list[np.ndarray]:

@@ -90,18 +90,17 @@ class _PruneRun(ClassifierRun):
         if self.plan is not None:
             self.plan.applied(self.model)
             return
-        latency = options.latency
-        measured = self.latency_table is None
-        if measured and options.steps == 1 and not options.overwrite:
-            # It takes a minute to look, and nothing is lost where it fails.
+        latency, blocks = options.latency, options.chosen_blocks
+        is_quick = options.steps == 1 and not options.overwrite
+        if self.latency_table is None and (is_quick or decided_by_loss(blocks)):
+            # It takes a minute to look, and nothing is lost where it fails; and what
+            # is left without blocks that the loss has not chosen yet, nobody knows.
             latency = None
         targets = {"macs": options.macs, "params": options.params, "latency": latency}
-        # Blocks are chosen by the loss, and what they leave known, when the run begins.
-        named = not decided_by_loss(options.chosen_blocks)
-        if named and any(value is not None for value in targets.values()):
+        if any(value is not None for value in targets.values()):
             check_reachable(
                 self.model,
-                blocks=options.chosen_blocks,
+                blocks=blocks,
                 importance=options.importance,
                 batch_size=options.latency_batch_size,
                 latency_table=self.latency_table,
@@ -114,6 +113,7 @@ class _PruneRun(ClassifierRun):
         return {
             "scope": options.scope,
             "floor": options.floor,
+            "max_evaluations": options.max_evaluations,
             "round_to": options.round_to,
             "min_channels": options.min_channels,
             "exclude": options.listed("exclude"),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from keras_sda.utils import InvalidInputError
@@ -84,6 +84,18 @@ class CheckedOptions:
                     f"`{field.name}` must be {least} or more. "
                     f"Received: {field.name}={value!r}."
                 )
+
+    def changed(self, names: Iterable[str]) -> list[str]:
+        """Those of some options that are not at their default, as in `"steps=2"`.
+
+        Use it for options that nothing would look at beside another one.
+
+        Args:
+            names: Names of options.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        values = {name: getattr(self, name) for name in names}
+        return [f"{k}={x!r}" for k, x in values.items() if x != defaults[k]]
 
     def listed(self, name: str) -> list[str]:
         """The words of an option that are separated by commas.

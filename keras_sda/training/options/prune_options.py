@@ -5,11 +5,18 @@ from typing import ClassVar
 
 from keras_sda.graph.model.find_head import ACTIVATIONS
 from keras_sda.pruning.blocks.choose_blocks import decided_by_loss
+from keras_sda.pruning.budget.rate_by_loss import MAX_EVALUATIONS
 from keras_sda.pruning.criteria.criteria import criterion_names, find_criterion
 from keras_sda.training.options.checked_options import option
 from keras_sda.training.options.fine_tuning_options import FineTuningOptions
 from keras_sda.training.options.run_options import RunOptions
 from keras_sda.utils import InvalidInputError
+
+# What a plan that is replayed has settled.
+_SAID_BY_PLAN = (
+    "macs", "params", "latency", "blocks", "steps", "latency_table", "importance",
+    "scope", "floor", "max_evaluations", "round_to", "min_channels", "exclude",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +36,7 @@ class PruneOptions(FineTuningOptions, RunOptions):
             None.
         scope: `"global"`, `"layer"` or `"loss"`, which looks at images.
         floor: Share of its channels that every group keeps at least.
+        max_evaluations: For `scope="loss"`, see `make_plan`.
         round_to: Layers keep multiples of so many channels.
         min_channels: Layers keep at least so many channels.
         exclude: Names of layers that lose no channel, separated by commas.
@@ -105,6 +113,12 @@ class PruneOptions(FineTuningOptions, RunOptions):
         "be met so. If not given, 0.1 for --scope loss.",
         least=0,
     )
+    max_evaluations: int = option(
+        MAX_EVALUATIONS,
+        "With --scope loss: how often up to 256 training images are run through the "
+        "model at most.",
+        least=3,
+    )
     round_to: int = option(
         1, "Layers keep multiples of so many channels.", positive=True
     )
@@ -176,15 +190,11 @@ class PruneOptions(FineTuningOptions, RunOptions):
                 "One of `macs`, `params`, `latency`, `blocks` and `plan` must be "
                 "given, such as --macs 0.5."
             )
+        self._check_effects()
         if self.latency_table is not None and self.latency is None:
             raise InvalidInputError(
                 "`latency_table` (--latency_table) needs `latency`, what may be left "
                 "of the time that it gives, such as --latency 0.5."
-            )
-        if self.plan is not None and (has_target or self.blocks or self.steps > 1):
-            raise InvalidInputError(
-                "`plan` (--plan) says which channels and blocks go; leave `macs`, "
-                "`params`, `latency`, `blocks` and `steps` out."
             )
         if self.dataset is None and self.fine_tune_epochs:
             raise InvalidInputError(
@@ -212,6 +222,34 @@ class PruneOptions(FineTuningOptions, RunOptions):
                 f"importance={self.importance!r} needs data: name a `dataset` "
                 "(--dataset), or choose another `importance` such as l1."
             )
+
+    def _check_effects(self):
+        """Refuses what nothing would look at."""
+        if self.plan is None:
+            if self.scope != "loss" and self.changed(["max_evaluations"]):
+                raise InvalidInputError(
+                    "`max_evaluations` (--max_evaluations) would not be looked at: "
+                    f"scope={self.scope!r} measures no loss. Leave it out, or choose "
+                    "`scope` (--scope) loss."
+                )
+            return
+        if given := self.changed(_SAID_BY_PLAN):
+            names = [f"`{name}`" for name in _SAID_BY_PLAN]
+            raise InvalidInputError(
+                "`plan` (--plan) says which channels and blocks go; leave "
+                f"{', '.join(names[:-1])} and {names[-1]} out. Received: "
+                f"{', '.join(given)}."
+            )
+        for name, is_used, needed in (
+            ("importance_examples", self.fits_kernels, "`dataset`, without "
+             "--no-reconstruct"),
+            ("latency_batch_size", self.report_latency, "`report_latency`"),
+        ):  # fmt: skip
+            if not is_used and (given := self.changed([name])):
+                raise InvalidInputError(
+                    f"`{name}` (--{name}) would not be looked at beside `plan` "
+                    f"(--plan). Leave it out, or give {needed}. Received: {given[0]}."
+                )
 
     @property
     def needs_data(self) -> bool:

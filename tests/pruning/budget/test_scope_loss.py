@@ -11,6 +11,7 @@ from keras_sda.pruning import make_plan
 from keras_sda.pruning.budget.mac_cost import MacCost
 from keras_sda.pruning.budget.rate_by_loss import rate_by_loss
 from keras_sda.pruning.budget.select_channels import select_channels
+from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.training import PruneOptions
 from keras_sda.utils import InvalidInputError
 
@@ -172,6 +173,22 @@ def test_a_loss_that_is_no_number():
             graph.model, macs=0.5, scope="loss", importance="l1", data=data,
             loss=lambda target, output: keras.ops.sum(output, -1) * np.nan,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_a_number_of_measurements_that_nothing_takes(scope):
+    graph, _ = chain(2)
+    with pytest.raises(InvalidInputError, match="`max_evaluations` would not be"):
+        make_plan(
+            graph.model, macs=0.5, scope=scope, importance="l1", max_evaluations=50
+        )
+    with pytest.raises(InvalidInputError, match="`max_evaluations` .* would not be"):
+        PruneOptions(model="model.keras", macs=0.5, scope=scope, max_evaluations=50)
+    with pytest.raises(InvalidInputError, match="must be 3 or more"):
+        PruneOptions(model="model.keras", macs=0.5, max_evaluations=2)
+    # How far a model can go is asked without measuring.
+    how = {"scope": "loss", "max_evaluations": 50}
+    assert check_reachable(graph.model, macs=0.5, **how).settings["scope"] == "global"
 
 
 def test_the_command_line_asks_for_a_dataset():

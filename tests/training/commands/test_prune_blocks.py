@@ -6,8 +6,10 @@ from pruning.blocks.block_networks import NETWORKS
 from pruning.surgery_checks import randomize
 
 from keras_sda.pruning import PruningPlan
+from keras_sda.pruning.check_reachable import check_reachable
 from keras_sda.training import PruneOptions, prune_classifier
-from keras_sda.utils import InvalidInputError
+from keras_sda.training.commands.prune_classifier import _PruneRun
+from keras_sda.utils import InvalidInputError, load_model
 
 
 @pytest.fixture
@@ -46,6 +48,53 @@ def test_options_of_blocks():
         InvalidInputError, match="leave `macs`, `params`, `latency`, `b"
     ):
         PruneOptions(model="m.keras", blocks="a", plan="plan.json")
+
+
+@pytest.mark.parametrize("blocks", ["auto", "1"])
+def test_no_run_begins_for_a_target_that_all_blocks_and_channels_miss(
+    blocks, path, tmp_path
+):
+    def run(name, **targets):
+        output = str(tmp_path / name)
+        options = PruneOptions(
+            model=path, blocks=blocks, dataset="digits", output=output, **targets
+        )
+        run = _PruneRun(options, print)
+        run.model, run.plan, run.latency_table = load_model(path), None, None
+        run.check_goal()
+
+    with pytest.raises(InvalidInputError, match="floor is macs"):
+        run("macs", macs=10)
+    # Channels alone go down to 122 parameters.
+    with pytest.raises(InvalidInputError, match="floor is params"):
+        check_reachable(load_model(path), params=101)
+    run("params", params=101)
+    run("latency", latency=1e-6)  # is measured once the blocks are known
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"macs": 0.5}, {"steps": 2}, {"importance": "l1"}, {"scope": "layer"},
+        {"floor": 0.2}, {"round_to": 8}, {"min_channels": 2}, {"exclude": "stem"},
+        {"latency_table": "t.csv"}, {"max_evaluations": 50},
+        {"importance_examples": 9}, {"latency_batch_size": 2},
+        {"importance_examples": 9, "dataset": "digits", "reconstruct": False},
+    ],
+)  # fmt: skip
+def test_nothing_without_effect_stands_beside_a_plan(given):
+    name, value = next(iter(given.items()))
+    with pytest.raises(InvalidInputError, match=f"Received: {name}={value!r}") as told:
+        PruneOptions(model="m.keras", plan="plan.json", **given)
+    assert "`plan` (--plan)" in str(told.value)
+
+
+def test_what_has_an_effect_may_stand_beside_a_plan():
+    images = {"dataset": "digits", "importance_examples": 9, "seed": 3}
+    options = PruneOptions(model="m.keras", plan="plan.json", **images)
+    assert options.fits_kernels and not options.needs_data
+    timed = {"report_latency": True, "latency_batch_size": 2}
+    assert PruneOptions(model="m.keras", plan="plan.json", **timed).scope == "global"
 
 
 def test_a_block_that_cannot_go_leaves_nothing_behind(path, tmp_path):
