@@ -64,7 +64,7 @@ def test_no_run_begins_for_a_target_that_all_blocks_and_channels_miss(
         run.check_goal()
 
     with pytest.raises(InvalidInputError, match="floor is macs"):
-        run("macs", macs=10)
+        run("macs", macs=100)
     # Channels alone go down to 122 parameters.
     with pytest.raises(InvalidInputError, match="floor is params"):
         check_reachable(load_model(path), params=101)
