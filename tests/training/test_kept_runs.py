@@ -119,7 +119,7 @@ def test_overwriting_waits_for_the_checks(whole, model_file, tmp_path):
         ({"params": 0.001}, "floor"),
         ({"params": 0.001, "steps": 1}, "floor"),
         ({"exclude": "conv9"}, "no layers"),
-        ({"params": None, "steps": 1, "plan": str(other)}, "conv9"),
+        ({"params": None, "steps": 1, "importance": None, "plan": str(other)}, "conv9"),
     ):
         with pytest.raises(InvalidInputError, match=text):
             prune_classifier(options_for(model_file, output, overwrite=True, **changes))
@@ -293,7 +293,7 @@ def test_replaced_inputs_are_named(command, whole, model_file, tmp_path):
     elif command == "plan":
         path = tmp_path / "plan.json"
         shutil.copy(whole / "plan.json", path)
-        given = {"params": None, "steps": 1, "plan": str(path)}
+        given = {"params": None, "steps": 1, "importance": None, "plan": str(path)}
         options = options_for(model_file, output, **given)
         name, again = (
             "plan",
@@ -327,7 +327,12 @@ def test_inputs_inside_the_output_are_not_overwritten(whole, model_file):
     before = files(output)
     weights = output / "best.weights.h5"
     weights.write_bytes(b"x")
-    plan = {"params": None, "steps": 1, "plan": str(output / "plan.json")}
+    plan = {
+        "params": None,
+        "steps": 1,
+        "importance": None,
+        "plan": str(output / "plan.json"),
+    }
     for options, text in (
         (options_for(output / "model.keras", output, overwrite=True), "the model to"),
         (options_for(model_file, output, overwrite=True, **plan), "`plan` .--plan"),
