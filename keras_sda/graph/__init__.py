@@ -15,7 +15,7 @@ from keras_sda.graph.edit.clone_edited import (
     clone_edited,
     uncompiled,
 )
-from keras_sda.graph.edit.edit_sums import edit_sums
+from keras_sda.graph.edit.edit_terms import edit_terms
 from keras_sda.graph.edit.expand_blocks import (
     expand_blocks,
     expand_known_blocks,
@@ -77,7 +77,7 @@ __all__ = [
     "clone_edited",
     "distributed_model",
     "draw_from",
-    "edit_sums",
+    "edit_terms",
     "find_head",
     "expand_blocks",
     "expand_known_blocks",

@@ -9,6 +9,7 @@ from keras_sda.pruning.blocks.removable_blocks import removable_blocks
 from keras_sda.pruning.criteria.criteria import find_criterion
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
+from keras_sda.utils import InvalidInputError
 
 
 def check_reachable(
@@ -47,5 +48,11 @@ def check_reachable(
         arguments["scope"] = "global"
         arguments.pop("max_evaluations", None)
     if (blocks := arguments.get("blocks")) and decided_by_loss(blocks):
-        arguments["blocks"] = [block.name for block in removable_blocks(model)]
+        found = removable_blocks(model)
+        if not found or isinstance(blocks, int) and blocks > len(found):
+            raise InvalidInputError(
+                f"`blocks` must be at most {len(found)}, the number of blocks that "
+                f"model {model.name!r} can lose. Received: blocks={blocks!r}."
+            )
+        arguments["blocks"] = [block.name for block in found]
     return make_plan(model, importance=importance, **arguments)

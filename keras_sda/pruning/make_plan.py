@@ -1,6 +1,5 @@
 """Decide which channels and blocks to remove."""
 
-import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from keras_sda.analysis import LatencyTable, compare_latency
 from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.pruning.blocks.block_importance import least_important_blocks
 from keras_sda.pruning.blocks.choose_blocks import choose_blocks
-from keras_sda.pruning.blocks.remove_blocks import remove_blocks
+from keras_sda.pruning.blocks.remove_blocks import graphs_without_blocks
 from keras_sda.pruning.budget.cost import Cost
 from keras_sda.pruning.budget.find_targets import (
     check_latency_table,
@@ -186,7 +185,7 @@ def make_plan(
         return choose_blocks(graph.model, make, data, loss, seed=seed)
     whole, names = graph, least_important_blocks(graph.model, blocks, data, loss)
     if names:
-        graph = ChannelGraph(remove_blocks(whole.model, names), whole.input_shape)
+        absent, graph = graphs_without_blocks(whole, names)
     if not graph.groups and not names:
         raise InvalidInputError(
             f"`model` '{graph.model.name}' has no channels that can be removed: "
@@ -264,10 +263,7 @@ def make_plan(
         expected=expected,
         blocks=names,
     )
-    if not names:
-        return plan
-    channels = {name: len(x.made) for name, x in whole.layers.items() if len(x.made)}
-    return dataclasses.replace(plan, channels=channels)
+    return plan.of_whole(whole, absent) if names else plan
 
 
 def _latency_left(latency, whole, graph, batch_size):

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from keras_sda.graph import ChannelGraph, expand_known_blocks
-from keras_sda.pruning.blocks.remove_blocks import remove_blocks
+from keras_sda.graph.edit.absent_channels import absent_classes
+from keras_sda.pruning.blocks.remove_blocks import absent_channels, with_absent_blocks
 from keras_sda.utils import InvalidInputError, atomic_write
 from keras_sda.utils.files.read_json import checked, read_json
 
@@ -53,7 +54,7 @@ class PruningPlan:
             that had a target. Where a loss was at hand, what it is on some samples
             before and after the cut alone, and for a model which looks at nothing
             (`"loss_before"`, `"loss"`, `"loss_chance"`).
-        blocks: Names of the residual blocks that go as a whole, before the channels;
+        blocks: Names of the blocks that go as a whole, before the channels;
             see `removable_blocks`.
 
     Example:
@@ -81,8 +82,9 @@ class PruningPlan:
     ) -> "PruningPlan":
         """Makes a plan from classes of a channel graph."""
         channels, remove = {}, {}
+        absent, _ = absent_classes(graph)
         for name, layer in graph.layers.items():
-            if len(layer.made):
+            if len(layer.made) and name not in absent:
                 channels[name] = len(layer.made)
                 gone = np.flatnonzero(removed[graph.units.classes[layer.made]])
                 if len(gone):
@@ -176,6 +178,23 @@ class PruningPlan:
             blocks=tuple(name for plan in plans for name in plan.blocks),
         )
 
+    def of_whole(self, whole: ChannelGraph, absent: ChannelGraph) -> "PruningPlan":
+        """The same plan for the model with its blocks, made for that without them.
+
+        Args:
+            whole: The channels of the model with all its blocks.
+            absent: Those of the one without them, which are still counted in
+                concatenations; see `graphs_without_blocks`.
+        """
+        _, gone = absent_classes(absent)
+        removed = gone.copy()
+        for name, positions in self.remove.items():
+            classes = absent.units.classes[absent.layers[name].made]
+            removed[classes[~gone[classes]][positions]] = True
+        channels = {n: len(x.made) for n, x in whole.layers.items() if len(x.made)}
+        found = PruningPlan.from_classes(absent, removed)
+        return dataclasses.replace(self, channels=channels, remove=found.remove)
+
     def applied(
         self, model: keras.Model, graph: ChannelGraph | None = None
     ) -> tuple[ChannelGraph, np.ndarray]:
@@ -186,8 +205,9 @@ class PruningPlan:
             graph: Its `ChannelGraph`, to save time. Defaults to a new one.
 
         Returns:
-            The channels of the model without the blocks of the plan, and the classes
-            of it to remove, as `keras_sda.graph.remove_channels` takes them.
+            The channels of the model without the blocks of the plan (of those in
+            concatenations they are still there), and the classes of it to remove, as
+            `keras_sda.graph.remove_channels` takes them.
 
         Raises:
             InvalidInputError: The plan is for another model, or would take channels
@@ -197,9 +217,9 @@ class PruningPlan:
             graph = ChannelGraph(expand_known_blocks(model))
         if self.blocks:
             self._check_fits(graph)
-            graph = ChannelGraph(
-                remove_blocks(graph.model, self.blocks), graph.input_shape
-            )
+            left = with_absent_blocks(graph.model, self.blocks)
+            graph = ChannelGraph(left, graph.input_shape)
+            absent_channels(graph)
         return graph, self.classes(graph)
 
     def classes(self, graph: ChannelGraph) -> np.ndarray:
@@ -231,7 +251,10 @@ class PruningPlan:
                 f"`plan` removes channels that cannot be removed: {reason} (layer "
                 f"{layer!r}). Make the plan anew."
             )
-        whole = PruningPlan.from_classes(graph, removed).remove
+        _, absent = absent_classes(graph)
+        removed |= absent  # They went with their blocks, and what they belong to.
+        gone = removed & ~absent
+        whole = PruningPlan.from_classes(graph, gone).remove
         for name, positions in whole.items():
             missing = sorted(set(positions) - set(self.remove.get(name, ())))
             if missing:
@@ -240,7 +263,7 @@ class PruningPlan:
                     "belong together with channels that it removes. Make the plan "
                     "anew, or remove these as well."
                 )
-            if len(positions) == len(graph.layers[name].made):
+            if removed[graph.units.classes[graph.layers[name].made]].all():
                 raise InvalidInputError(
                     f"`plan` removes all channels of layer {name!r}. Keep at least one."
                 )
@@ -248,10 +271,11 @@ class PruningPlan:
         return removed
 
     def _check_fits(self, graph, whole=True):
+        absent, _ = absent_classes(graph)
         channels = {
             name: len(layer.made)
             for name, layer in graph.layers.items()
-            if len(layer.made)
+            if len(layer.made) and name not in absent
         }
         unknown = [name for name in self.channels if name not in channels]
         if unknown and whole:

@@ -69,6 +69,8 @@ class ChannelGraph:
         units: The `UnitTable`.
         read_tensors: The name of each layer with kernels, with a tensor that it reads
             and the `Channels` of that; those inside nested models are left out.
+        call_inputs: By the id of a layer or operation and the number of its call, the
+            `Channels` of what it gets; as often as the model runs that call.
 
     Raises:
         InvalidInputError: The model has no readable graph.
@@ -94,6 +96,7 @@ class ChannelGraph:
         self.units = UnitTable()
         self.layers: dict[str, LayerChannels] = {}
         self.rewrites: dict[tuple[int, int], Callable] = {}
+        self.call_inputs: dict[tuple[int, int], list[list[Channels]]] = {}
         self.nested_inputs: dict[int, list[Channels]] = {}
         self.read_tensors: list[tuple[str, keras.KerasTensor, Channels]] = []
         self._names: dict[int, str] = {}
@@ -133,6 +136,7 @@ class ChannelGraph:
 
     def _call(self, node, inputs, prefix) -> list[Channels]:
         layer = node.layer
+        self.call_inputs.setdefault((id(layer), node.call_index), []).append(inputs)
         name = prefix + layer.name
         nested = graph_of(layer)
         if nested is not None and takes_inputs(nested, node):

@@ -24,6 +24,7 @@ class ChannelCall:
         inputs: `Channels` of every tensor among the arguments, in order.
         input_shapes: Shapes of these tensors with the batch axis.
         output_shapes: Shapes of the outputs with the batch axis.
+        output_dtypes: Their types.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ChannelCall:
         self.inputs = inputs
         self.input_shapes = [tuple(t.shape) for t in node.input_tensors]
         self.output_shapes = [tuple(t.shape) for t in node.output_tensors]
+        self.output_dtypes = [t.dtype for t in node.output_tensors]
         self._table = table
         self._record = record
         self._is_first = not record.is_called

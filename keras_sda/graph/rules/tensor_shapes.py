@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_sda.graph.rules.channel_call import ChannelCall
@@ -65,6 +66,7 @@ def concatenated(call: ChannelCall, axis: int) -> Channels:
     axis %= rank
     along = {channels.axis for channels in call.inputs}
     if along == {axis}:
+        call.rewrite(_without_empty(call))
         return Channels(axis, np.concatenate([c.units for c in call.inputs]))
     if len(along) == 1:
         first = call.inputs[0]
@@ -72,6 +74,27 @@ def concatenated(call: ChannelCall, axis: int) -> Channels:
             call.couple(first.units, other.units)
         return first
     return call.pinned_outputs("it joins tensors with different channel axes")[0]
+
+
+def _without_empty(call):
+    """Terms of which all channels go, as those of blocks do, are not joined."""
+    units = [channels.units for channels in call.inputs]
+
+    def rewrite(kept, operation, args, kwargs):
+        stays = [kept.count(x) > 0 or not len(x) for x in units]
+        if all(stays) or not any(stays):
+            return operation(*args, **kwargs)
+        terms = [x for x, one in zip(args[0], stays, strict=True) if one]
+        return operation(terms) if len(terms) > 1 else _as_typed(call, terms[0])
+
+    return rewrite
+
+
+def _as_typed(call, tensor):
+    if tensor.dtype == call.output_dtypes[0]:
+        return tensor
+    name = call.layer.name
+    return keras.layers.Identity(name=name, dtype=call.output_dtypes[0])(tensor)
 
 
 def after_reshape(

@@ -1,4 +1,4 @@
-"""What a network loses with each of its residual blocks."""
+"""What a network loses with each of its blocks."""
 
 import collections
 from collections.abc import Collection
@@ -10,7 +10,9 @@ from absl import logging
 
 from keras_sda.data.fit.array_structures import leaves, map_arrays
 from keras_sda.data.fit.fit_data import FitData
-from keras_sda.graph import edit_sums, expand_known_blocks
+from keras_sda.graph import ChannelGraph, edit_terms, expand_known_blocks
+from keras_sda.graph.channels.joined_channels import joined_classes
+from keras_sda.graph.edit.masked_weights import MaskedWeights
 from keras_sda.pruning.blocks.distance_correlation import distance_correlation
 from keras_sda.pruning.blocks.removable_blocks import find_blocks
 from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
@@ -192,8 +194,9 @@ class _ProbedModel:
         found = find_blocks(model)
         if not found:
             raise InvalidInputError(
-                f"`model` '{model.name}' has no block that can go: no sum of it has a "
-                "term beside a shortcut without weights. See `removable_blocks`."
+                f"`model` '{model.name}' has no block that can go: no sum or "
+                "concatenation of it has a term beside a shortcut without weights. See "
+                "`removable_blocks`."
             )
         self._probes = {
             block.name: _Probe(name=f"block_probe_{number}")
@@ -201,13 +204,25 @@ class _ProbedModel:
         }
         places: dict = collections.defaultdict(dict)
         for block, branch in found:
-            key = id(branch.model), (branch.sum.name, branch.sum.call_index)
-            places[key][branch.position] = block.name
+            for node, position in branch.places:
+                key = id(branch.model), (node.name, node.call_index)
+                places[key][position] = block.name
         changes: dict = collections.defaultdict(dict)
         for (owner, key), names in places.items():
             changes[owner][key] = self._put_in(names)
         self.names = list(self._probes)
-        self.model = edit_sums(model, changes)
+        self.model = edit_terms(model, changes)
+        # Without what a block joins to others, their readers look at nothing there.
+        self._joined: dict[str, Any] = {}
+        if any(branch.is_joined for _, branch in found):
+            graph = ChannelGraph(model)
+            self._masks = MaskedWeights(graph, self.model)
+            self._nothing = np.zeros(len(graph.units.pinned), bool)
+            for block, branch in found:
+                if branch.is_joined:
+                    gone = self._nothing.copy()
+                    gone[joined_classes(graph, branch.places)] = True
+                    self._joined[block.name] = gone
 
     def _put_in(self, names):
         return lambda terms: [
@@ -218,7 +233,9 @@ class _ProbedModel:
     def skip(self, name):
         """Leaves out one block from now on, or none."""
         for own, probe in self._probes.items():
-            probe.passes.assign(own != name)
+            probe.passes.assign(own != name or own in self._joined)
+        if self._joined:
+            self._masks.zero(self._joined.get(name, self._nothing))
 
     def record(self, inputs):
         """What the model returns for a batch, and what every block adds."""

@@ -1,4 +1,4 @@
-"""Which whole blocks of a residual network can go."""
+"""Which whole blocks of a residual or densely connected network can go."""
 
 import collections
 import dataclasses
@@ -13,12 +13,12 @@ from keras_sda.utils import InvalidInputError
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A residual block that can go as a whole: its sum loses the branch.
+    """A block that can go as a whole: its sum or concatenation loses the branch.
 
     Attributes:
-        name: Name of the sum, with the names of nested models before it; where several
-            terms of it can go, with the name of the last layer of this one, such as
-            `"add:conv"`.
+        name: Name of the sum or concatenation, with the names of nested models before
+            it; where several terms of it can go, with the name of the last layer of
+            this one, such as `"add:conv"`.
         layers: The layers that go with it: what only the branch needs.
         num_params: Parameters of these layers.
     """
@@ -29,14 +29,15 @@ class Block:
 
 
 def removable_blocks(model: keras.Model) -> list[Block]:
-    """Lists the residual blocks that a model can lose as a whole.
+    """Lists the blocks that a model can lose as a whole.
 
     Use it where channels are not what takes the time: a thinner layer is often as slow
     as before, one that is gone is not. A block can go if it is a term of a sum
     (`keras.layers.Add`, `+`) that stands beside its shortcut: another term of the same
     shape that leads back, without weights in between, to what the block is made of.
-    Blocks with a projection on their shortcut cannot, and neither can layers whose
-    output is concatenated, as in DenseNet.
+    Blocks with a projection on their shortcut cannot. Likewise a block can go whose
+    output is concatenated with what it is made of, as in DenseNet: then whatever reads
+    the concatenation loses the channels of the block.
 
     Args:
         model: A functional or built sequential model. Nested ones are entered, and a
@@ -75,12 +76,12 @@ def find_blocks(model: keras.Model) -> list[tuple[Block, ResidualBranch]]:
 
 
 def _named(branches):
-    sums = collections.Counter((x.path, x.sum.name) for x in branches)
+    sums = collections.Counter((x.path, x.joint.name) for x in branches)
     names: collections.Counter[str] = collections.Counter()
     found = []
     for branch in branches:
-        name = branch.path + branch.sum.name
-        if sums[branch.path, branch.sum.name] > 1:
+        name = branch.path + branch.joint.name
+        if sums[branch.path, branch.joint.name] > 1:
             name = f"{name}:{branch.end.name}"
         names[name] += 1
         # One layer may make several terms, or a shared sum be called twice.
@@ -112,14 +113,18 @@ def chosen_blocks(
         raise InvalidInputError(_refusal(model, unknown[0], known))
     chosen = [known[name] for name in dict.fromkeys(names)]
     places = collections.Counter(
-        (id(branch.model), branch.sum.index) for _, branch in chosen
+        (id(branch.model), node.index)
+        for _, branch in chosen
+        for node, _ in branch.places
     )
     for block, branch in chosen:
-        if places[id(branch.model), branch.sum.index] == len(branch.sum.inputs):
-            raise InvalidInputError(
-                f"`names` holds all terms of the sum {branch.path}{branch.sum.name}, "
-                f"{block.name!r} among them. Keep at least one."
-            )
+        for node, _ in branch.places:
+            if places[id(branch.model), node.index] == len(node.inputs):
+                kind = "concatenation" if branch.is_joined else "sum"
+                raise InvalidInputError(
+                    f"`names` holds all terms of the {kind} {branch.path}{node.name}, "
+                    f"{block.name!r} among them. Keep at least one."
+                )
     return chosen
 
 
@@ -135,21 +140,21 @@ def _full_names(names, known):
 def _refusal(model, name, known):
     reasons = []
     for branch in residual_branches(model):
-        place = branch.path + branch.sum.name
+        place = branch.path + branch.joint.name
         is_meant = name in (place, f"{place}:{branch.end.name}")
         if is_meant and branch.why_not:
             reasons.append(f"{branch.end.name!r}: {branch.why_not}")
     several = [other for other in known if other.startswith(f"{name}:")]
     inside = [block.name for block, _ in known.values() if name in block.layers]
     if several:
-        why = f"is a sum with several blocks, {_few(several)}"
+        why = f"joins several blocks, {_few(several)}"
     elif reasons:
         why = f"cannot go ({'; '.join(reasons[:4])})"
     elif inside:
         why = f"is a layer of the block {inside[-1]!r}, and no block by itself"
     else:
         near = difflib.get_close_matches(str(name), known, n=1)
-        why = "is no residual sum of the model"
+        why = "is no residual sum or concatenation of the model"
         why += f"; the nearest is {near[0]!r}" if near else ""
     can = f"It can lose {_few(list(known))}." if known else "It has none that can go."
     return f"`names`: {name!r} {why}. Model {model.name!r}: {can}"

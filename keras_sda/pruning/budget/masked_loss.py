@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from keras_sda.data.fit.array_structures import leaves
-from keras_sda.graph import ChannelGraph, ChannelGroup, GraphRunner, all_layers, rebuild
+from keras_sda.graph import ChannelGraph, ChannelGroup, GraphRunner, rebuild
+from keras_sda.graph.edit.masked_weights import MaskedWeights
 from keras_sda.graph.model.keras_internals import mask_of
 from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
 from keras_sda.pruning.refit.calibration_batches import calibration_batches
@@ -81,17 +82,7 @@ class MaskedLoss:
         copy = rebuild(graph, lambda value, axis: value)
         random.setstate(state)
         self._runner = GraphRunner(copy)
-        self._twins = _twins(GraphRunner(graph.model), self._runner)
-        self._axes = [
-            (axis.variable, axis.axis, graph.units.classes[axis.units])
-            for record in graph.layers.values()
-            for axis in record.axes
-            if axis.role != "carries"
-        ]
-        self._finalized = [
-            layer for layer in all_layers(copy) if hasattr(layer, "finalize_state")
-        ]
-        self._masked: dict[int, Any] = {}  # by id what has to be put back
+        self._masks = MaskedWeights(graph, copy)
         self._kept: KeptValues | None = None
         self._whole: tuple[float, float] | None = None
         # A mask of time steps travels with the tensors, and is lost if these are kept.
@@ -115,7 +106,7 @@ class MaskedLoss:
         if model is None and self._whole is not None:
             return self._whole
         runner = self._runner if model is None else GraphRunner(model)
-        self._mask(np.zeros(len(self._graph.units.pinned), bool))
+        self._masks.zero(np.zeros(len(self._graph.units.pinned), bool))
         self.num_runs += 1
         sums: list[Any] = []
 
@@ -139,7 +130,7 @@ class MaskedLoss:
         Returns:
             The mean over the samples; infinite where it is no number.
         """
-        self._mask(removed)
+        self._masks.zero(removed)
         return self._number(lambda number: self._run(self._runner, number))
 
     def expected(
@@ -176,15 +167,15 @@ class MaskedLoss:
         if self._kept is None:
             self._kept = KeptValues(self._runner, self._inputs)
         kept = self._kept
-        self._mask(np.zeros_like(removed))
+        self._masks.zero(np.zeros_like(removed))
         kept.advance(position)
-        self._mask(removed)
+        self._masks.zero(removed)
         outputs = self._runner.outputs
         return self._number(lambda number: [kept.value(number, x) for x in outputs])
 
     def position(self, group: ChannelGroup) -> int:
         """The first call of the model that changes with the channels of a group."""
-        mine = {id(self._twins[id(part.variable)]) for part in group.parts
+        mine = {id(self._masks.twins[id(part.variable)]) for part in group.parts
                 if part.role != "carries"}  # fmt: skip
         for call in self._runner.calls:
             weights = getattr(call.layer, "weights", ())
@@ -222,43 +213,6 @@ class MaskedLoss:
         self.num_runs += 1
         found = self._mean(outputs_of)
         return found if np.isfinite(found) else float("inf")
-
-    def _mask(self, removed):
-        """Zeroes what is removed in the copy, and puts back all that was before."""
-        values: dict[int, Any] = {}
-        for variable, axis, classes in self._axes:
-            gone = removed[classes].astype(bool)
-            if not gone.any():
-                continue
-            value = values.get(id(variable), (None, None))[1]
-            if value is None:
-                value = keras.ops.convert_to_numpy(variable)
-            shape = [1] * value.ndim
-            shape[axis] = -1
-            value = np.where(gone.reshape(shape), np.zeros_like(value), value)
-            values[id(variable)] = variable, value
-        for key, variable in self._masked.items():
-            if key not in values:
-                self._twins[key].assign(keras.ops.convert_to_numpy(variable))
-        for key, (_, value) in values.items():
-            self._twins[key].assign(value)
-        if values or self._masked:
-            for layer in self._finalized:
-                layer.finalize_state()
-        self._masked = {key: variable for key, (variable, _) in values.items()}
-
-
-def _twins(old, new):
-    """The variables of a copy by the ids of those of the model."""
-    copies = {call.name: call.layer for call in new.calls}
-    return {
-        id(variable): twin
-        for call in old.calls
-        if getattr(call.layer, "weights", ())
-        for variable, twin in zip(
-            call.layer.weights, copies[call.name].weights, strict=True
-        )
-    }
 
 
 def _array(value):

@@ -97,7 +97,7 @@ class _PruneRun(ClassifierRun):
             # is left without blocks that the loss has not chosen yet, nobody knows.
             latency = None
         targets = {"macs": options.macs, "params": options.params, "latency": latency}
-        if any(value is not None for value in targets.values()):
+        if any(value is not None for value in targets.values()) or blocks:
             check_reachable(
                 self.model,
                 blocks=blocks,

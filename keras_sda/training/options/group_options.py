@@ -76,7 +76,7 @@ class GroupOptions(FineTuningOptions, DeviceOptions):
     )
     dense_rate: float = option(0.6, "The same for dense layers.")
     num_groups: int = option(
-        16, "Groups per layer; without effect with --balance.", positive=True
+        16, "Groups per layer; --balance chooses them itself.", positive=True
     )
     scheme: str = option(
         "global",
@@ -180,6 +180,12 @@ class GroupOptions(FineTuningOptions, DeviceOptions):
             raise InvalidInputError(
                 "`local_epochs` belongs to `scheme` local or local_global; this one is "
                 "global, which has `fine_tune_epochs` only."
+            )
+        if self.balance is not None and (given := self.changed(["num_groups"])):
+            raise InvalidInputError(
+                "`num_groups` (--num_groups) would not be looked at beside `balance` "
+                "(--balance), which chooses it by the rate. Leave one of them out. "
+                f"Received: {given[0]}, balance={self.balance!r}."
             )
         if self.balance is not None and self.scheme != "global":
             raise InvalidInputError(

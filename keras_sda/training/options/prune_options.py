@@ -185,10 +185,11 @@ class PruneOptions(FineTuningOptions, RunOptions):
             raise InvalidInputError("`importance` must not be empty.")
         targets = [self.macs, self.params, self.latency]
         has_target = any(value is not None for value in targets)
-        if self.plan is None and not has_target and not self.blocks:
+        needs_target = self.blocks.strip() in ("", "auto")
+        if self.plan is None and not has_target and needs_target:
             raise InvalidInputError(
                 "One of `macs`, `params`, `latency`, `blocks` and `plan` must be "
-                "given, such as --macs 0.5."
+                "given, such as --macs 0.5; blocks='auto' says how to meet the others."
             )
         self._check_effects()
         if self.latency_table is not None and self.latency is None:
@@ -225,6 +226,13 @@ class PruneOptions(FineTuningOptions, RunOptions):
 
     def _check_effects(self):
         """Refuses what nothing would look at."""
+        of_training = self.changed(["batch_size", "learning_rate"])
+        if of_training and not self.fine_tune_epochs:
+            raise InvalidInputError(
+                f"{', '.join(of_training)} would not be looked at: nothing is "
+                "fine-tuned. Leave it out, or give `fine_tune_epochs` "
+                "(--fine_tune_epochs) and a `dataset`."
+            )
         if self.plan is None:
             if self.scope != "loss" and self.changed(["max_evaluations"]):
                 raise InvalidInputError(

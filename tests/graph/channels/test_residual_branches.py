@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_sda.graph import edit_sums, residual_branches, sum_terms
+from keras_sda.graph import edit_terms, residual_branches, sum_terms
 
 
 def test_what_is_a_sum():
@@ -43,7 +43,11 @@ def test_weights_on_the_shortcut_keep_a_branch(shortcut, goes):
     y = layers.Conv2D(2, 3, padding="same", name="last")(x)
     y = layers.Add(name="sum")([shortcut(x), y])
     branch = residual_branches(keras.Model(x, layers.Flatten()(y)))[-1]
-    assert (branch.sum.name, branch.end.name, branch.position) == ("sum", "last", 1)
+    assert (branch.joint.name, branch.end.name, branch.places[0][1]) == (
+        "sum",
+        "last",
+        1,
+    )
     assert (branch.why_not == "") == goes
     assert goes or "no shortcut stands beside it" in branch.why_not
     assert [layer.name for layer in branch.layers] == ["last", "sum"]
@@ -57,6 +61,6 @@ def test_terms_of_a_sum_may_become_others():
     def change(terms):
         return [terms[0], 2.0 * terms[0], terms[0]]
 
-    copy = edit_sums(model, {id(model): {("sum", 0): change}})
+    copy = edit_terms(model, {id(model): {("sum", 0): change}})
     np.testing.assert_allclose(copy(np.ones((1, 2))), [[4, 4]])
     assert copy.count_params() == 0 and model.count_params() == 6

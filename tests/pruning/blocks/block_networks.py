@@ -135,14 +135,14 @@ def run_block_test(model, names, tmp_path=None, tolerance=1e-5):
     zeroed = keras.models.clone_model(model)
     zeroed.set_weights(before)
     ends = {
-        x.path + x.sum.name: x
+        x.path + x.joint.name: x
         for x in residual_branches(zeroed)
-        if not x.why_not and x.path + x.sum.name in names
+        if not x.why_not and x.path + x.joint.name in names
     }
     ends |= {
-        f"{x.path}{x.sum.name}:{x.end.name}": x
+        f"{x.path}{x.joint.name}:{x.end.name}": x
         for x in residual_branches(zeroed)
-        if f"{x.path}{x.sum.name}:{x.end.name}" in names
+        if f"{x.path}{x.joint.name}:{x.end.name}" in names
     }
     assert set(ends) >= set(names)
     for name in names:

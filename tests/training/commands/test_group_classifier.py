@@ -238,6 +238,7 @@ def test_bad_input_leaves_nothing(model_file, tmp_path):
         ({"conv_rate": 0.0, "dense_rate": 0.0}, "cuts nothing"),
         ({"scheme": "globl"}, "Did you mean 'global'"),
         ({"scheme": "local", "balance": "equal"}, "nothing to reach in steps"),
+        ({"num_groups": 4, "balance": "equal"}, "Received: num_groups=4, balance="),
         ({"local_epochs": 2}, "`local_epochs` belongs to `scheme`"),
         ({"fine_tune_epochs": -1}, "`fine_tune_epochs` must be 0 or more"),
         ({"fine_tune_epochs": 1, "dataset": None}, "needs `dataset`"),

@@ -72,6 +72,47 @@ def test_no_run_begins_for_a_target_that_all_blocks_and_channels_miss(
     run("latency", latency=1e-6)  # is measured once the blocks are known
 
 
+@pytest.mark.parametrize("blocks, targets", [("3", {}), ("3", {"macs": 0.9})])
+def test_no_run_begins_for_more_blocks_than_can_go(blocks, targets, path, tmp_path):
+    options = PruneOptions(
+        model=path,
+        blocks=blocks,
+        dataset="digits",
+        output=str(tmp_path / "x"),
+        **targets,
+    )
+    run = _PruneRun(options, print)
+    run.model, run.plan, run.latency_table = load_model(path), None, None
+    with pytest.raises(InvalidInputError, match="`blocks` must be at most 2, .*=3"):
+        run.check_goal()
+    with pytest.raises(InvalidInputError, match="at most 0, .*Received: blocks='auto'"):
+        x = keras.Input((4,))
+        model = keras.Model(x, keras.layers.Dense(2)(keras.layers.Dense(4)(x)))
+        check_reachable(model, macs=0.9, blocks="auto")
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (
+            {"blocks": "auto", "dataset": "digits"},
+            "must be given, .* 'auto'|blocks='auto",
+        ),
+        (
+            {"macs": 0.5, "batch_size": 8},
+            "batch_size=8 would not be looked at: nothing",
+        ),
+        (
+            {"macs": 0.5, "dataset": "digits", "learning_rate": 0.1},
+            "learning_rate=0.1 would not be looked at",
+        ),
+    ],
+)
+def test_options_without_effect(given, message):
+    with pytest.raises(InvalidInputError, match=message):
+        PruneOptions(model="m.keras", **given)
+
+
 @pytest.mark.parametrize(
     "given",
     [
