@@ -100,7 +100,10 @@ def test_keras_networks_are_reconstructed(name, tmp_path):
     check_reconstructs(make_network(name, size=NETWORKS[name]), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["MobileNetV3Small", "ConvNeXtTiny"])
+@pytest.mark.parametrize(
+    "name",
+    ["MobileNetV3Small", pytest.param("ConvNeXtTiny", marks=pytest.mark.large)],
+)
 def test_blocks_of_keras_networks_are_reconstructed(name, tmp_path):
     check_reconstructs(make_network(name, small=True), tmp_path)
 
@@ -117,7 +120,16 @@ def test_every_family_is_here():
             assert name.startswith(tuple(families)), name
 
 
-@pytest.mark.parametrize("name", SDA_NETWORKS)
+QUICK = "SDAResNet", "SDASENet"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.large)
+        for name in SDA_NETWORKS
+    ],
+)
 def test_sda_networks(name):
     constructor = getattr(applications, name)
     model = constructor(
@@ -131,7 +143,13 @@ def test_sda_networks(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["CIFARResNet20", "CIFARVGG16", "CIFARMobileNetV2", "LeNet"]
+    "name",
+    [
+        "CIFARResNet20",
+        "LeNet",
+        pytest.param("CIFARVGG16", marks=pytest.mark.large),
+        pytest.param("CIFARMobileNetV2", marks=pytest.mark.large),
+    ],
 )
 def test_cifar_networks(name):
     """The streams of CIFARResNet20 pad their channels."""

@@ -51,7 +51,9 @@ SMALL_ROWS = [
     ("MobileNetV3Small", "exact", 9, "expanded_conv_3_project_bn_gate"),
     pytest.param("MobileNetV3Small", "joint", 7, "", marks=LARGE),
     ("EfficientNetB0", "joint", 8, "block3b_bn_gate"),
-    ("EfficientNetV2B0", "exact", 14, "block3b_project_bn_gate"),
+    pytest.param(
+        "EfficientNetV2B0", "exact", 14, "block3b_project_bn_gate", marks=LARGE
+    ),
 ]
 
 

@@ -54,11 +54,15 @@ def test_zoo(name, form):
     run_pack_test(model, (form,), prepare=cut_at_random)
 
 
-@pytest.mark.parametrize(
-    "name",
-    "residual concat flatten_dense nested_shared shared_layers squeeze_excite_layer "
-    "depthwise split_res2net two_inputs dictionaries".split(),
-)
+SAVED = "residual concat shared_layers".split()
+SAVED += [
+    pytest.param(name, marks=pytest.mark.large)
+    for name in "flatten_dense nested_shared squeeze_excite_layer depthwise "
+    "split_res2net two_inputs dictionaries".split()
+]
+
+
+@pytest.mark.parametrize("name", SAVED)
 def test_zoo_saved_and_exported(name, tmp_path):
     run_pack_test(TOPOLOGIES[name](), ("lists", "grouped"), tmp_path=tmp_path)
 

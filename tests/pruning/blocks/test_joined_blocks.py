@@ -137,6 +137,7 @@ def test_names_and_layers():
     assert [x.num_params for x in flat] == [x.num_params for x in blocks]
 
 
+@pytest.mark.large
 def test_densenet():
     made = keras.applications.DenseNet121(
         weights=None, input_shape=(32, 32, 3), classes=5
@@ -353,7 +354,7 @@ steps = st.lists(
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,
