@@ -153,7 +153,7 @@ def test_named_network_and_an_exception(monkeypatch, tmp_path):
     options = {
         "weight_epochs": 1, "scheme": "global", "local_epochs": None, "conv_rate": 0.5,
         "fine_tune_epochs": 0, "max_train_examples": 64, "balance": "disjoint",
-        "dense_rate": 0.0, "form": "none",
+        "dense_rate": 0.0, "form": "none", "num_groups": 16,
     }  # fmt: skip
     seen, stops = [], ["stop"]
 
