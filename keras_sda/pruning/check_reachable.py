@@ -5,11 +5,13 @@ from typing import Any
 import keras
 
 from keras_sda.pruning.blocks.choose_blocks import decided_by_loss
-from keras_sda.pruning.blocks.removable_blocks import removable_blocks
+from keras_sda.pruning.blocks.removable_blocks import (
+    check_block_count,
+    removable_blocks,
+)
 from keras_sda.pruning.criteria.criteria import find_criterion
 from keras_sda.pruning.make_plan import make_plan
 from keras_sda.pruning.pruning_plan import PruningPlan
-from keras_sda.utils import InvalidInputError
 
 
 def check_reachable(
@@ -49,10 +51,6 @@ def check_reachable(
         arguments.pop("max_evaluations", None)
     if (blocks := arguments.get("blocks")) and decided_by_loss(blocks):
         found = removable_blocks(model)
-        if not found or isinstance(blocks, int) and blocks > len(found):
-            raise InvalidInputError(
-                f"`blocks` must be at most {len(found)}, the number of blocks that "
-                f"model {model.name!r} can lose. Received: blocks={blocks!r}."
-            )
+        check_block_count(model, blocks, len(found))
         arguments["blocks"] = [block.name for block in found]
     return make_plan(model, importance=importance, **arguments)

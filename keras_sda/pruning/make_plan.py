@@ -118,7 +118,7 @@ def make_plan(
             as a share (up to 1) or in its unit. Defaults to none.
         latency_table: Times of the layers on another device, for `latency`. Its `unit`
             is `latency_unit` in the settings of the plan. Defaults to `None`.
-        blocks: Residual blocks that go as a whole: names of `removable_blocks`, or how
+        blocks: Blocks that go as a whole: names of `removable_blocks`, or how
             many of those that `block_importance(how="loss")` finds least important.
             Then channels go until the targets are met; shares are those of the whole
             model. `"auto"` compares up to eight plans, without blocks and with up to

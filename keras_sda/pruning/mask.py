@@ -14,7 +14,8 @@ def mask(model: keras.Model, plan: PruningPlan) -> keras.Model:
     same outputs as `shrink`. Weights are zeroed where a removed channel is written and
     where it is read, so it does no harm that some activations are not zero at zero.
     Blocks of the plan are left out here as well: not every block can be made zero by
-    its weights.
+    its weights. For those that were joined with other channels a layer of this package
+    gives zeros of their shape.
 
     Args:
         model: A functional or built sequential model. It is not changed.

@@ -161,7 +161,7 @@ def prune(
             It needs `data`, whose targets it does not look at, and gives much of what
             fine-tuning would. Defaults to `None`: where there are data that can be read
             twice, which an iterator cannot.
-        blocks: Residual blocks that go as a whole in the first step, by name, how
+        blocks: Blocks that go as a whole in the first step, by name, how
             many, or `"auto"`, see `make_plan`. Defaults to none.
         floor: Share of its channels that every group keeps at least, of the model of
             every step, see `make_plan`. Defaults to `None`.

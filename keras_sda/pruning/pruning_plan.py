@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_sda.graph import ChannelGraph, expand_known_blocks
 from keras_sda.graph.edit.absent_channels import absent_classes
-from keras_sda.pruning.blocks.remove_blocks import absent_channels, with_absent_blocks
+from keras_sda.pruning.blocks.remove_blocks import with_absent_blocks
 from keras_sda.utils import InvalidInputError, atomic_write
 from keras_sda.utils.files.read_json import checked, read_json
 
@@ -219,7 +219,6 @@ class PruningPlan:
             self._check_fits(graph)
             left = with_absent_blocks(graph.model, self.blocks)
             graph = ChannelGraph(left, graph.input_shape)
-            absent_channels(graph)
         return graph, self.classes(graph)
 
     def classes(self, graph: ChannelGraph) -> np.ndarray:
@@ -245,14 +244,14 @@ class PruningPlan:
                     f"{len(made)}. Make the plan anew."
                 )
             removed[graph.units.classes[made[positions]]] = True
+        _, absent = absent_classes(graph)
+        removed |= absent  # They went with their blocks, and what they belong to.
         for label in np.flatnonzero(removed & graph.units.pinned):
             layer, reason = graph.units.reasons[int(label)]
             raise InvalidInputError(
                 f"`plan` removes channels that cannot be removed: {reason} (layer "
                 f"{layer!r}). Make the plan anew."
             )
-        _, absent = absent_classes(graph)
-        removed |= absent  # They went with their blocks, and what they belong to.
         gone = removed & ~absent
         whole = PruningPlan.from_classes(graph, gone).remove
         for name, positions in whole.items():
@@ -267,7 +266,11 @@ class PruningPlan:
                 raise InvalidInputError(
                     f"`plan` removes all channels of layer {name!r}. Keep at least one."
                 )
-        _check_something_is_left(graph, removed)
+        if emptied := graph.emptied_by(removed):
+            raise InvalidInputError(
+                f"`plan` removes all channels that layer {emptied!r} works on. Keep at "
+                "least one of them."
+            )
         return removed
 
     def _check_fits(self, graph, whole=True):
@@ -345,14 +348,3 @@ def _listed(names, most=8):
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
-
-
-def _check_something_is_left(graph, removed):
-    kept = graph.kept(removed)
-    for name, layer in graph.layers.items():
-        for units in [axis.units for axis in layer.axes] + layer.pieces:
-            if len(units) and not kept.count(units):
-                raise InvalidInputError(
-                    f"`plan` removes all channels that layer {name!r} works on. Keep "
-                    "at least one of them."
-                )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import keras
@@ -299,6 +299,37 @@ class ChannelGraph:
         return {
             name: layer.made for name, layer in self.layers.items() if len(layer.made)
         }
+
+    @functools.cached_property
+    def _worked_on(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Layers, classes of what they work on one behind the other, and the starts."""
+        found = [
+            (layer.name, self.units.classes[units])
+            for layer in self.layers.values()
+            for units in [axis.units for axis in layer.axes] + layer.pieces
+            if len(units)
+        ]
+        starts = np.cumsum([0, *(len(labels) for _, labels in found)])[:-1]
+        labels = np.concatenate([np.zeros(0, int), *(labels for _, labels in found)])
+        return [name for name, _ in found], labels, starts
+
+    def emptied_by(
+        self, removed: np.ndarray, without: Collection[int] = ()
+    ) -> str | None:
+        """Name of the first layer that would be left with nothing to work on, or None.
+
+        Args:
+            removed: Boolean array over the classes of `units`.
+            without: Ids of layers that do not count. Defaults to none.
+        """
+        names, labels, starts = self._worked_on
+        if not names:
+            return None
+        emptied = np.logical_and.reduceat(removed[labels], starts)
+        for place in np.flatnonzero(emptied):
+            if id(self.layers[names[place]].layer) not in without:
+                return names[place]
+        return None
 
     def kept(self, removed: np.ndarray | None = None) -> Kept:
         """The channels that stay when the classes marked in `removed` go.

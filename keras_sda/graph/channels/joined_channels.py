@@ -96,22 +96,26 @@ class JoinedChannels:
         for label in classes[channels.units.pinned[classes]]:
             name, reason = channels.units.reasons[int(label)]
             return f"its channels stay: {reason} ({name})"
+        gone = np.zeros(len(channels.units.pinned), bool)
+        gone[classes] = True
         goes = _ids(layers)
-        behind = _ids(
-            node.layer
-            for node in graph.nodes
-            if any(graph.depends_on(node.index, place.index) for place, _ in places)
-        )
-        for record in channels.layers.values():
-            if id(record.layer) in goes:
-                continue
-            made = np.isin(channels.units.classes[record.made], classes)
-            if made.any() and id(record.layer) not in behind:
-                return f"its channels belong together with those of {record.name!r}"
-            for units in [axis.units for axis in record.axes] + record.pieces:
-                if len(units) and np.isin(channels.units.classes[units], classes).all():
-                    return f"nothing would be left of what {record.name!r} works on"
-        return ""
+        makers = [
+            record
+            for record in channels.layers.values()
+            if id(record.layer) not in goes
+            and gone[channels.units.classes[record.made]].any()
+        ]
+        if makers:
+            behind = _ids(
+                node.layer
+                for node in graph.nodes
+                if any(graph.depends_on(node.index, place.index) for place, _ in places)
+            )
+            for record in makers:
+                if id(record.layer) not in behind:
+                    return f"its channels belong together with those of {record.name!r}"
+        emptied = channels.emptied_by(gone, goes)
+        return f"nothing would be left of what {emptied!r} works on" if emptied else ""
 
 
 def _ids(layers):

@@ -1,1 +1,1 @@
-"""Whole residual blocks: which can go, what each is worth, the model without them."""
+"""Whole blocks: which can go, what each is worth, the model without them."""

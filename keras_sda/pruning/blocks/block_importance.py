@@ -14,7 +14,7 @@ from keras_sda.graph import ChannelGraph, edit_terms, expand_known_blocks
 from keras_sda.graph.channels.joined_channels import joined_classes
 from keras_sda.graph.edit.masked_weights import MaskedWeights
 from keras_sda.pruning.blocks.distance_correlation import distance_correlation
-from keras_sda.pruning.blocks.removable_blocks import find_blocks
+from keras_sda.pruning.blocks.removable_blocks import check_block_count, find_blocks
 from keras_sda.pruning.criteria.loss.model_loss import ModelLoss
 from keras_sda.utils import InvalidInputError
 
@@ -112,11 +112,7 @@ def least_important_blocks(
     if not blocks:
         return ()
     found = block_importance(model, data, "loss", loss)
-    if not 0 < blocks <= len(found):
-        raise InvalidInputError(
-            f"`blocks` must be at most {len(found)}, the number of blocks that model "
-            f"{model.name!r} can lose. Received: blocks={blocks}."
-        )
+    check_block_count(model, blocks, len(found))
     logging.info("%s: the loss rises without %s.", model.name, found)
     return tuple(sorted(found, key=found.__getitem__)[:blocks])
 

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 
@@ -91,6 +92,24 @@ def _named(branches):
         count = sum(int(keras.ops.size(v)) for v in variables.values())
         found.append((Block(name, layers, count), branch))
     return found
+
+
+def check_block_count(model: keras.Model, blocks: Any, count: int) -> None:
+    """Refuses to take more blocks than a model has.
+
+    Args:
+        model: The model.
+        blocks: How many are asked for, or `"auto"`.
+        count: How many it can lose.
+
+    Raises:
+        InvalidInputError: They are fewer.
+    """
+    if not count or isinstance(blocks, int) and not 0 < blocks <= count:
+        raise InvalidInputError(
+            f"`blocks` must be at most {count}, the number of blocks that model "
+            f"{model.name!r} can lose. Received: blocks={blocks!r}."
+        )
 
 
 def chosen_blocks(

@@ -99,14 +99,11 @@ def absent_channels(graph: ChannelGraph) -> np.ndarray:
             f"`names` holds blocks whose channels cannot go together: {reason} (layer "
             f"{name!r}). Keep one of them."
         )
-    kept = graph.kept(gone)
-    for record in graph.layers.values():
-        for units in [axis.units for axis in record.axes] + record.pieces:
-            if len(units) and not kept.count(units):
-                raise InvalidInputError(
-                    "`names` holds blocks without which nothing is left of what layer "
-                    f"{record.name!r} works on. Keep one of them."
-                )
+    if emptied := graph.emptied_by(gone):
+        raise InvalidInputError(
+            "`names` holds blocks without which nothing is left of what layer "
+            f"{emptied!r} works on. Keep one of them."
+        )
     return gone
 
 

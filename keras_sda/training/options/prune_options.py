@@ -40,7 +40,7 @@ class PruneOptions(FineTuningOptions, RunOptions):
         round_to: Layers keep multiples of so many channels.
         min_channels: Layers keep at least so many channels.
         exclude: Names of layers that lose no channel, separated by commas.
-        blocks: Residual blocks that go as a whole in the first step: names separated by
+        blocks: Blocks that go as a whole in the first step: names separated by
             commas, how many of the least important, or `"auto"`, see `make_plan`.
         steps: In how many steps to prune; fine-tuning follows each.
         plan: A plan.json to replay, instead of the targets.
@@ -130,7 +130,7 @@ class PruneOptions(FineTuningOptions, RunOptions):
     )
     blocks: str = option(
         "",
-        "Residual blocks that go as a whole, before channels do: names separated by "
+        "Blocks that go as a whole, before channels do: names separated by "
         "commas, how many of those that the loss rises least without, or auto: as many "
         "as cost the least loss.",
     )
