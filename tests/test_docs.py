@@ -192,7 +192,9 @@ def run_command(words):
         command = words[2] if words[0] == "--import" else words[0]
         if command in ("train", "prune", "search", "group"):
             if "--resume" not in words:
-                words += ["--max_train_examples", "64", "--batch_size", "32"]
+                words += ["--max_train_examples", "64"]
+                if command != "prune" or "--fine_tune_epochs" in words:
+                    words += ["--batch_size", "32"]
                 words += ["--epochs", "1"] if command == "train" else []
                 words += ["--form", "lists"] if command == "group" else []
         assert cli.main(words) == 0, words
