@@ -294,9 +294,8 @@ def prune(
                 seen.note("before", whole)
                 seen.note("cut", current)
                 refits = refit_kernels(
-                    graph, removed, current, batches, seed=seed, whole=whole,
-                    mends_streams=bool(plan.blocks),
-                )  # fmt: skip
+                    graph, removed, current, batches, seed=seed, whole=whole
+                )
                 seen.note("reconstructed", current)
                 losses = dict(seen.found)
                 if losses and "loss_chance" in plan.expected:

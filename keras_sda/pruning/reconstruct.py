@@ -37,7 +37,7 @@ def reconstruct(
     leaves them, and so do kernels with a constraint. Masks of padding are not followed.
 
     Of a plan with blocks, kernels behind a block aim at what they gave in the whole
-    model, and those that are added to the stream, at what the stream was there.
+    model.
 
     Args:
         model: A functional or built sequential model. It is not changed.
@@ -86,9 +86,8 @@ def reconstruct(
     batches = calibration_batches(data, graph.model, max_samples, seed=seed)
     small = remove_channels(graph, removed)
     refit_kernels(
-        graph, removed, small, batches, ridge, sequential, max_rows, seed, whole.model,
-        mends_streams=bool(plan.blocks),
-    )  # fmt: skip
+        graph, removed, small, batches, ridge, sequential, max_rows, seed, whole.model
+    )
     return small
 
 

@@ -26,7 +26,6 @@ from keras_sda.pruning.refit.least_squares import (
     fit,
 )
 from keras_sda.pruning.refit.refit_row import RefitRow
-from keras_sda.pruning.refit.stream_ends import stream_ends
 
 _MAX_ROWS = 65536
 _ROWS_PER_FEATURE = 4
@@ -45,7 +44,6 @@ def refit_kernels(
     seed: int = 0,
     whole: keras.Model | None = None,
     held: Collection[str] = (),
-    mends_streams: bool = False,
 ) -> list[RefitRow]:
     """Changes kernels of a pruned model so that they give what those of the whole did.
 
@@ -63,8 +61,6 @@ def refit_kernels(
         seed: Of the choice of rows. Defaults to `0`.
         whole: The model whose values are aimed at. Defaults to the model of `graph`.
         held: Names of layers whose kernels must not change. Defaults to none.
-        mends_streams: Whether kernels that are added to a residual stream aim at all
-            that it held, see `stream_ends`. Defaults to `False`: at what they gave.
 
     Returns:
         A `RefitRow` for every kernel that was fitted, that reads removed channels, or
@@ -82,8 +78,7 @@ def refit_kernels(
     generator = np.random.default_rng(seed)
     rows = _correct(cut, at_once, batches, ridge, max_rows, generator)
     if sequential:
-        ends = stream_ends(rest, pruned, aim) if mends_streams else {}
-        sweep = _Sweep(aim, pruned, batches, ridge, max_rows, generator, ends)
+        sweep = _Sweep(aim, pruned, batches, ridge, max_rows, generator)
         rows += sweep.fit_all(rest)
     rows += [RefitRow(name, reason=reason) for name, reason in reasons.items()]
     _note(graph.model.name, rows)
@@ -123,7 +118,7 @@ def refit_masked(
     whole, small = GraphRunner(model), GraphRunner(masked)
     kernels, reasons = find_masked_kernels(whole, small)
     generator = np.random.default_rng(seed)
-    sweep = _Sweep(whole, small, batches, None, _MAX_ROWS, generator, {})
+    sweep = _Sweep(whole, small, batches, None, _MAX_ROWS, generator)
     rows = sweep.fit_all(kernels)
     rows += [RefitRow(name, reason=reason) for name, reason in reasons.items()]
     _note(model.name, rows)
@@ -182,16 +177,11 @@ def _gram(value, groups):
 
 
 def _channels_last(layer, value):
-    value = _maps(layer, value)
-    return value.reshape(-1, value.shape[-1])
-
-
-def _maps(layer, value):
-    """Samples by positions by channels."""
+    """Samples and positions by channels."""
     value = np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(value, "float32")))
     if getattr(layer, "data_format", None) == "channels_first":
         value = np.moveaxis(value, 1, -1)
-    return value.reshape(len(value), -1, value.shape[-1])
+    return value.reshape(-1, value.shape[-1])
 
 
 def _assign(variable, value):
@@ -203,14 +193,13 @@ def _assign(variable, value):
 class _Sweep:
     """Fits kernels to what they read in the small model as it is by then."""
 
-    def __init__(self, whole, small, batches, ridge, max_rows, generator, ends):
+    def __init__(self, whole, small, batches, ridge, max_rows, generator):
         self._whole = KeptValues(whole, batches)
         self._small = KeptValues(small, batches)
         self._num_batches = len(batches)
         self._num_samples = self._whole.num_samples
         self._ridge, self._max_rows = ridge, max_rows
         self._generator = generator
-        self._ends = ends
 
     def fit_all(self, kernels):
         rows, told = [], time.monotonic()
@@ -256,7 +245,7 @@ class _Sweep:
                 weights[rows] = block
                 ridges.append(ridge)
             fitted.append(weights)
-        weights = np.concatenate(fitted, -1) / self._scales(kernel)
+        weights = np.concatenate(fitted, -1)
         if shift is not None:
             variable, sign = shift
             offset = keras.ops.convert_to_numpy(variable).astype("float64")
@@ -282,30 +271,15 @@ class _Sweep:
         for batch in range(self._num_batches):
             x = kernel.whole_input(functools.partial(self._whole.value, batch))
             y = kernel.small_input(functools.partial(self._small.value, batch))
-            lacks = self._what_the_stream_lacks(kernel, batch)
             if batch == 0 and not kernel.loses and _is_same(x, y):
-                if lacks is None or not lacks.any():
-                    return None  # nothing before it has changed
+                return None  # nothing before it has changed
             places = self._places(kernel.whole, x.shape, features)
             after = kernel_rows(kernel.small, y, places)
             after = _split(after, taps, kernel.groups)
-            if lacks is None:
-                before = kernel_rows(kernel.whole, x, places)
-                before = _split(before, taps, kernel.groups)
-                weights = np.split(old, kernel.groups, -1)
-                goals = [a @ w for a, w in zip(before, weights, strict=True)]
-            else:
-                lacks = lacks if places is None else lacks[:, places]
-                lacks = lacks.reshape(-1, lacks.shape[-1])
-                goals = [
-                    mine @ start.astype("float32") + lack
-                    for mine, start, lack in zip(
-                        after,
-                        self._starts(kernel, False),
-                        np.split(lacks, kernel.groups, -1),
-                        strict=True,
-                    )
-                ]
+            before = kernel_rows(kernel.whole, x, places)
+            before = _split(before, taps, kernel.groups)
+            weights = np.split(old, kernel.groups, -1)
+            goals = [a @ w for a, w in zip(before, weights, strict=True)]
             has_shift = kernel.shift is not None
             if total is None:
                 total = [
@@ -339,36 +313,13 @@ class _Sweep:
         return np.sort(self._generator.choice(count, each, replace=False))
 
     def _starts(self, kernel, has_shift):
-        """The kernel as it was cut, as its channels arrive; a matrix for each group."""
+        """The kernel as it was cut, a matrix for each group."""
         value = keras.ops.convert_to_numpy(kernel.small.kernel).astype("float64")
-        value = value.reshape(-1, value.shape[-1]) * self._scales(kernel)
+        value = value.reshape(-1, value.shape[-1])
         parts = np.split(value, kernel.groups, -1)
         if has_shift:
             parts = [np.pad(part, [(0, 1), (0, 0)]) for part in parts]
         return parts
-
-    def _scales(self, kernel):
-        """What its channels are multiplied by before they join the stream."""
-        end = self._ends.get(kernel.name)
-        if end is None:
-            return np.ones(int(kernel.made.sum()))
-        return np.where(_arrives(end), end.scales, 1.0)
-
-    def _what_the_stream_lacks(self, kernel, batch):
-        """By sample, position and channel; None where it adds to no such stream."""
-        end = self._ends.get(kernel.name)
-        if end is None:
-            return None
-        has = _maps(kernel.whole, self._small.value(batch, end.small))
-        aim = _maps(kernel.whole, self._whole.value(batch, end.whole))
-        lacks = aim[..., kernel.made] - has
-        return np.where(_arrives(end), lacks, 0.0).astype("float32")
-
-
-def _arrives(end):
-    """Which channels are not next to nothing by the time they join the stream."""
-    sizes = np.abs(end.scales)
-    return sizes > 1e-3 * sizes.max(initial=0.0)
 
 
 def _split(rows, taps, groups):
