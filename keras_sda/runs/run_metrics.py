@@ -54,6 +54,8 @@ class RunMetrics:
         learning_rate: `train`: the highest one.
         ema: `train`: whether the weights are averaged over the steps.
         fine_tune_epochs: `prune`: epochs after each step.
+        distill: All but `train`: share of the loss of fine-tuning that the whole
+            network gave.
         accuracy_cut: All but `train`, with `reconstruct`: after the last cut, before
             kernels were fitted.
         accuracy_pruned: `prune`: after the last step, before it was trained on.
@@ -120,6 +122,7 @@ class RunMetrics:
     ema: bool | None = None
 
     fine_tune_epochs: int | None = None
+    distill: float | None = None
     accuracy_cut: float | None = None
     accuracy_pruned: float | None = None
     steps: list[dict[str, Any]] | None = None

@@ -1,5 +1,6 @@
 """One class per image, or several labels: the one answer to what outputs mean."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -13,6 +14,8 @@ from keras_sda.data.streams.training_stream import training_stream
 from keras_sda.graph import Head, find_head
 from keras_sda.tasks.task import Task
 from keras_sda.utils import InvalidInputError
+
+_TINY = 1e-7
 
 
 class Classification(Task):
@@ -192,6 +195,31 @@ class Classification(Task):
             outputs: `(batch, units)`.
         """
         return self.head.probabilities(outputs)
+
+    def loss_and_chance(
+        self, model: keras.Model, stream: Iterable[Any]
+    ) -> tuple[float, float]:
+        """The cross-entropy on some images, and the least of one that sees none.
+
+        The latter always names how frequent the classes are.
+
+        Args:
+            model: The model. It is not compiled.
+            stream: Batches of images and targets, as those of `training_stream`;
+                smoothed targets count as the class that they are highest for.
+        """
+        numbers, losses = [], []
+        for images, targets in stream:
+            found = both_classes(self.probabilities(model(images, training=False)))
+            found = ops.convert_to_numpy(found)
+            right = ops.convert_to_numpy(both_classes(targets)).argmax(-1)
+            numbers.append(right)
+            chances = found[np.arange(len(found)), right]
+            losses.append(-np.log(np.maximum(chances, _TINY)))
+        _, counts = np.unique(np.concatenate(numbers), return_counts=True)
+        shares = counts / counts.sum()
+        loss = float(np.concatenate(losses).mean(dtype="float64"))
+        return loss, float(-(shares * np.log(shares)).sum())
 
     def class_numbers(self, outputs: Any) -> np.ndarray:
         """The class that the model names for every image.

@@ -75,6 +75,26 @@ def test_losses(kind, units, name, from_logits):
     assert type(loss).__name__ == name and loss.from_logits is from_logits
 
 
+def test_the_loss_and_that_of_a_guess():
+    outputs = np.log([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5], [0.8, 0.1, 0.1]])
+    one_hot = np.eye(3)[[0, 2, 1]]
+    batches = [
+        (np.arange(3)[start:stop], targets[start:stop])
+        for targets in (one_hot, 0.9 * one_hot + 0.1 / 3)
+        for start, stop in ((0, 2), (2, 3))
+    ]
+    model = lambda places, training: outputs[places]  # noqa: E731
+    loss, chance = task("softmax", 3, True).loss_and_chance(model, batches)
+    assert loss == pytest.approx(np.log([2, 2, 10]).mean(), rel=1e-6)
+    assert chance == pytest.approx(np.log(3), rel=1e-6)
+    two = lambda places, training: np.array([[0.75], [0.75], [0.0], [0.75]])  # noqa: E731
+    loss, chance = task("sigmoid", 1, False).loss_and_chance(
+        two, [(np.arange(4), np.array([[1.0], [0.0], [0.0], [1.0]]))]
+    )
+    assert loss == pytest.approx(np.log([4 / 3, 4, 1, 4 / 3]).mean(), abs=1e-6)
+    assert chance == pytest.approx(np.log(2), rel=1e-6)
+
+
 def test_targets_have_the_shape_of_the_outputs():
     one_hot = np.array([[1.0, 0.0], [0.1, 0.9]])
     assert task("sigmoid", 1, True).targets(one_hot).tolist() == [[0.0], [0.9]]

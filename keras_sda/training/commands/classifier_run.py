@@ -58,6 +58,8 @@ class ClassifierRun:
         size: Height and width of the images that it takes.
         task: What it is trained and measured for, and all that is made from it; None
             until `find_task` is called.
+        teaches: Share of the loss of fine-tuning that the whole network gives; None
+            until `distillation` is called.
 
     Example:
 
@@ -91,6 +93,7 @@ class ClassifierRun:
         self.model: Any = None
         self.size = 0
         self.task: Any = None
+        self.teaches: float | None = None
 
     def prepare(self) -> None:
         """Makes `self.model` and `self.size`; writes nothing."""
@@ -181,18 +184,36 @@ class ClassifierRun:
         )
         return stream.take(-(-count // batch_size))
 
-    def distillation(self, whole: keras.Model) -> Distillation | None:
-        """The whole network as a teacher, where the options ask for one.
+    def distillation(self, whole: keras.Model, recipe: Recipe) -> Distillation | None:
+        """The whole network as a teacher, where the options or its answers ask for it.
 
         Args:
             whole: The network before it was made smaller.
+            recipe: How the images are cropped.
         """
         options = self.options
-        if not options.distill:
+        if self.teaches is None:
+            self.teaches = options.distill
+        if self.teaches is None:
+            self.teaches = self._share_of(whole, recipe)
+        if not self.teaches:
             return None
         head = self.find_task().head  # type: ignore[attr-defined]
         temperature = options.distill_temperature or 4.0
-        return Distillation(whole, options.distill, temperature, head)
+        return Distillation(whole, self.teaches, temperature, head)
+
+    def _share_of(self, whole, recipe):
+        """A network that has learned little from the images has little to teach."""
+        loss, chance = self.find_task().loss_and_chance(
+            whole, self.plain_images(recipe)
+        )
+        good = loss < chance / 2
+        does, other = ("teaches", 0) if good else ("does not teach", 0.5)
+        self.log(
+            f"In fine-tuning the whole network {does}: its loss on training images is "
+            f"{loss:.3g}, of a guess {chance:.3g}. --distill {other} for the other."
+        )
+        return 0.5 if good else 0.0
 
     def measure(self, model: keras.Model, when: str) -> dict:
         """Accuracy and loss on the test images; `{}` without a dataset.
@@ -237,8 +258,9 @@ class ClassifierRun:
             "macs": report.macs_after,
             "latency": report.latency,
         }
+        taught = {} if self.teaches is None else {"distill": self.teaches}
         title = f"{self.options.command} on {self.options.dataset}"
-        return self.write(model, {**metrics, **counts}, title, marks)
+        return self.write(model, {**metrics, **taught, **counts}, title, marks)
 
     def write(
         self,

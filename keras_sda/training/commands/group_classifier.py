@@ -213,7 +213,8 @@ class _GroupRun(ClassifierRun):
     def fine_tune(self, model, epochs, name) -> None:
         """The training of one step."""
         self.log(f"Training on, {name}, epochs: {epochs}.")
-        self.fit(model, epochs, name, distill=self.distillation(self.model))
+        teacher = self.distillation(self.model, self.recipe)
+        self.fit(model, epochs, name, distill=teacher)
         last = self.history(name)[-1]
         self.log(f"Test accuracy, {name}: {last['val_accuracy']:.2%}.")
 

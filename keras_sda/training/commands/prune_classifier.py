@@ -192,7 +192,7 @@ class _PruneRun(ClassifierRun):
                 seed=self.options.seed,
                 task=self.find_task(),
                 optimizer=self.options.optimizer,
-                distill=self.distillation(self.model),
+                distill=self.distillation(self.model, self.recipe),
             )
             last = history[-1]
             facts |= {"accuracy": last["val_accuracy"], "loss": last["val_loss"]}

@@ -108,8 +108,10 @@ class _SearchRun(ClassifierRun):
             self.train("weights", search.train_weights)
         whole = self.measure(search.gated, "of the whole network")
         teacher = None
-        if options.distill:  # the gates are still bypassed; they learn in place
-            teacher = self.distillation(copy_without_optimizer(search.gated))
+        if plan.stages["fine_tune"].epochs and options.distill != 0:
+            # The gates are still bypassed; they learn in place.
+            whole_network = copy_without_optimizer(search.gated)
+            teacher = self.distillation(whole_network, plan.recipe)
         gates = sum(gate.channels for gate in search.gates)
         self.log(f"{gates} channels have a gate, in {len(search.gates)} layers.")
         self.train(

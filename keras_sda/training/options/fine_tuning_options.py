@@ -16,6 +16,8 @@ class FineTuningOptions(CheckedOptions):
     Args:
         optimizer: `"sgd"`, that of the recipe, or `"adamw"`.
         distill: Share of the loss that the whole network gives, up to 1; 0 for none.
+            None: 0.5, if its loss on training images is under half of what it costs
+            to name how frequent the classes are; else 0.
         distill_temperature: How much both answers are softened; 4 if None.
 
     Raises:
@@ -33,29 +35,30 @@ class FineTuningOptions(CheckedOptions):
         "1e-3 if none is given.",
         OPTIMIZERS,
     )
-    distill: float = option(
-        0.0,
-        "Share of the loss of fine-tuning that compares with the whole network, such "
-        "as 0.5; the labels give the rest. 0: the labels alone.",
+    distill: float | None = option(
+        None,
+        "Share of the loss of fine-tuning that compares with the whole network; the "
+        "labels give the rest. 0: the labels alone, in shorter steps. 0.5 if not given "
+        "and the whole network is good at the training images.",
     )
     distill_temperature: float | None = option(
         None,
-        "With --distill: how much both answers are softened before they are compared. "
+        "How much the answers of both networks are softened before they are compared. "
         "4 if not given.",
         positive=True,
     )
 
     def __post_init__(self):
         super().__post_init__()
-        if not 0 <= self.distill <= 1:
+        if self.distill is not None and not 0 <= self.distill <= 1:
             raise InvalidInputError(
                 "`distill` must be a share of the loss, from 0 (off) to 1. Received: "
                 f"distill={self.distill!r}."
             )
-        if self.distill_temperature is not None and not self.distill:
+        if self.distill_temperature is not None and self.distill == 0:
             raise InvalidInputError(
-                "`distill_temperature` has no effect without `distill` (--distill), "
-                "such as 0.5."
+                "`distill_temperature` has no effect with `distill=0` (--distill 0): "
+                "give a share of the loss, such as 0.5, or leave one of them out."
             )
 
     def check_fine_tuning(self, epochs: int | None) -> None:
@@ -69,9 +72,9 @@ class FineTuningOptions(CheckedOptions):
         """
         if epochs:
             return
-        for name in ("distill", "optimizer"):
+        for name in ("distill", "distill_temperature", "optimizer"):
             value = getattr(self, name)
-            if value not in (0, "sgd"):
+            if value not in (None, 0, "sgd"):
                 raise InvalidInputError(
                     f"`{name}`={value!r} has no effect without fine-tuning. Give "
                     "`fine_tune_epochs` (--fine_tune_epochs) and a `dataset`, or leave "

@@ -1,6 +1,7 @@
 """Fine-tuning with the whole network as teacher, in all commands that have it."""
 
 import dataclasses
+import json
 import sys
 
 import keras
@@ -11,6 +12,7 @@ from training.tiny_search_run import search_tiny, tiny_classifier
 
 from keras_sda.objectives import Distillation
 from keras_sda.runs.history_file import HistoryFile
+from keras_sda.tasks import Classification
 from keras_sda.training import (
     RECIPES,
     PruneOptions,
@@ -152,7 +154,50 @@ def test_the_whole_network_teaches(name, model_file, monkeypatch, tmp_path):
     np.testing.assert_allclose(used.teacher([images]), whole([images]), atol=1e-6)
     for one, other in zip(before, used.teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["distill"] == 0.6
     small = keras.saving.load_model(tmp_path / "run" / "model.keras")
     assert type(small) is type(whole)
     assert "objectives" not in small.to_json()
     assert not any("teacher" in path.name for path in (tmp_path / "run").rglob("*"))
+
+
+@pytest.mark.parametrize("loss, share", [(1.1, 0.5), (1.2, 0.0), (float("nan"), 0.0)])
+def test_a_network_that_has_learned_enough_teaches(
+    loss, share, model_file, monkeypatch, tmp_path
+):
+    asked = []
+
+    def measured(self, model, stream):
+        asked.append(sum(len(images) for images, _ in stream))
+        return loss, 2.3
+
+    monkeypatch.setattr(Classification, "loss_and_chance", measured)
+    module = sys.modules["keras_sda.training.commands.classifier_run"]
+    monkeypatch.setattr(module, "load_image_dataset", few_digits)
+    lines = []
+    metrics = prune_classifier(
+        PruneOptions(
+            model=str(model_file), output=str(tmp_path / "run"), dataset="digits",
+            macs=0.6, steps=2, **SMALL,
+        ),
+        lines.append,
+    )  # fmt: skip
+    assert metrics["distill"] == share and asked == [64]
+    (line,) = [line for line in lines if "fine-tuning the whole network" in line]
+    assert ("does not teach" in line) == (share == 0)
+
+
+def test_whether_it_teaches_is_not_asked_where_it_is_said(
+    model_file, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(Classification, "loss_and_chance", None)
+    module = sys.modules["keras_sda.training.commands.classifier_run"]
+    monkeypatch.setattr(module, "load_image_dataset", few_digits)
+    metrics = prune_tiny(model_file, tmp_path / "run", **SMALL, distill=0.0)
+    assert metrics["distill"] == 0.0
+    metrics = prune_tiny(
+        model_file, tmp_path / "cut", **{**SMALL, "fine_tune_epochs": 0,
+                                         "batch_size": None},
+    )  # fmt: skip
+    assert "distill" not in metrics

@@ -17,14 +17,15 @@ def test_all_three_commands_take_them(name):
     make = KINDS[name]
     options = make(distill=0.5, distill_temperature=2.0, optimizer="adamw")
     assert (options.distill, options.optimizer) == (0.5, "adamw")
-    assert (make().distill, make().optimizer) == (0.0, "sgd")
+    assert (make().distill, make().optimizer) == (None, "sgd")
     for given, text in (
         ({"distill": 1.5}, "`distill` must be a share .* distill=1.5"),
         ({"distill": -0.1}, "`distill` must be a share"),
-        ({"distill_temperature": 2.0}, "no effect without `distill`"),
+        ({"distill": 0.0, "distill_temperature": 2.0}, "no effect with `distill=0`"),
         ({"distill": 0.5, "distill_temperature": 0.0}, "must be greater than 0"),
         ({"optimizer": "adam"}, "Did you mean 'adamw'"),
         ({"fine_tune_epochs": 0, "distill": 0.5}, "`distill`=0.5 has no effect"),
+        ({"fine_tune_epochs": 0, "distill_temperature": 2.0}, "e`=2.0 has no effect"),
         ({"fine_tune_epochs": 0, "optimizer": "adamw"}, "`optimizer`='adamw' has no"),
     ):
         with pytest.raises(InvalidInputError, match=text):
